@@ -28,12 +28,15 @@ class Project:
         Raises:
             ConfigurationError: there is none.
         """
-        named = root or (Path(os.environ[ENVIRONMENT_VARIABLE]) if ENVIRONMENT_VARIABLE in os.environ else None)
+        named = root or (
+            Path(os.environ[ENVIRONMENT_VARIABLE]) if ENVIRONMENT_VARIABLE in os.environ else None
+        )
         for folder in [named] if named else [Path.cwd(), *Path.cwd().parents]:
             if (folder / "pulumi" / "Pulumi.yaml").is_file() and (folder / "inventory").is_dir():
                 return cls(folder.resolve())
         raise ConfigurationError(
-            f"no hoster project at {named or Path.cwd()}: a folder with inventory/ and pulumi/Pulumi.yaml",
+            f"no hoster project at {named or Path.cwd()}: "
+            "it is a folder with inventory/ and pulumi/Pulumi.yaml",
             remedy=f"Go to one, or name it with --project or {ENVIRONMENT_VARIABLE}.",
         )
 

@@ -1,1 +1,1 @@
-"""."""
+"""Pulumi components: what a client's declaration becomes on the host nodes."""

@@ -1,0 +1,77 @@
+"""What a client's stack was when it last ran, and what of it is final."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class DeployedVps:
+    """The facts of a VPS that a later declaration is judged against.
+
+    ``image`` is the pinned reference (``debian-12@20250703``), ``disk_gib`` the size of the
+    root disk, ``ipv4`` the dotted address.
+    """
+
+    location: str
+    node: str
+    ipv4: str
+    image: str
+    plan: str
+    disk_gib: int
+
+    @classmethod
+    def from_outputs(cls, outputs: Mapping[str, Any]) -> DeployedVps:
+        """Read the outputs of a `VirtualServer`; numbers come back from Pulumi as floats."""
+        facts = {field.name: outputs[field.name] for field in fields(cls)}
+        return cls(**{**facts, "disk_gib": int(facts["disk_gib"])})
+
+    def outputs(self) -> dict[str, str | int]:
+        """The facts as `VirtualServer` registers them."""
+        return asdict(self)
+
+
+_REASONS = {
+    "location": (
+        "the location is final (C10.1)",
+        "Order a new VPS at the other location; the client moves its data.",
+    ),
+    "ipv4": (
+        "the IPv4 is fixed for the life of the VPS (C4.3)",
+        "Put the address back. A second address is a second VPS.",
+    ),
+    "node": (
+        "an edit cannot move a disk from one host node to another (C6.3)",
+        "Put the node back: the disk and its data are there.",
+    ),
+    "image": (
+        "the image is pinned by the order; an edit would leave the disk as it is",
+        "A new system comes by playbooks/reinstall-vps.yml, never by an edit.",
+    ),
+}
+
+
+def violations(name: str, before: DeployedVps, declared: DeployedVps) -> list[str]:
+    """Say what the declaration of *name* would change although it is final.
+
+    Returns:
+        One text a violation, with what is deployed, what is declared, why it cannot be, and
+        what to do; empty where the declaration may go ahead. Contract: C4.3, C4.7, C10.1.
+    """
+    found = [
+        f"{name}: {field} is {getattr(before, field)} and the declaration says "
+        f"{getattr(declared, field)}, but {reason}. {remedy}"
+        for field, (reason, remedy) in _REASONS.items()
+        if getattr(before, field) != getattr(declared, field)
+    ]
+    if declared.disk_gib < before.disk_gib:
+        found.append(
+            f"{name}: plan {declared.plan} has a disk of {declared.disk_gib} GiB and the disk of "
+            f"this VPS is {before.disk_gib} GiB ({before.plan}); a disk never shrinks (C4.7). "
+            "Choose a plan with at least as much disk, or order a new VPS."
+        )
+    return found

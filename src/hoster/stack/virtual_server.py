@@ -1,0 +1,151 @@
+"""A client's VPS as one Pulumi component: protected root disk, first-boot seed, domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_libvirt as libvirt
+
+from hoster.stack import first_boot
+from hoster.templates import render
+
+if TYPE_CHECKING:
+    from hoster.stack.deployed import DeployedVps
+    from hoster.stack.first_boot import Network
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """How far a running VPS can be plugged up without a reboot: its declared maxima."""
+
+    vcpus: int
+    memory_mib: int
+    memory_slots: int
+
+
+@dataclass(frozen=True)
+class VirtualServerArgs:
+    """All that a VPS needs, validated before the first resource.
+
+    ``full_name`` is ``client/vps``; ``password_hash`` a secret output with the crypt hash of
+    the initial password; ``metadata`` the XML of the hoster's facts for the host node.
+    """
+
+    full_name: str
+    facts: DeployedVps
+    vcpus: int
+    memory_mib: int
+    network: Network
+    tap: str
+    metadata: str
+    user: str
+    ssh_keys: tuple[str, ...]
+    password_hash: pulumi.Output[str]
+    domain_type: str
+    storage_pool: str
+    bridge: str
+    headroom: Headroom
+
+    @property
+    def domain(self) -> str:
+        """The name on the host node; the dot keeps ``a-b/c`` and ``a/b-c`` apart."""
+        return self.full_name.replace("/", ".")
+
+    @property
+    def hostname(self) -> str:
+        """The VPS's own name, without its client's."""
+        return self.full_name.partition("/")[2]
+
+
+class VirtualServer(pulumi.ComponentResource):
+    """A VPS with its own disk (C2.1), its fixed IPv4 (C4.3) and its plan (C4.1, C4.7).
+
+    Nothing of it is ever replaced: the disk is protected and grows in place, the domain keeps
+    its UUID, MAC and tap. No agent and no key of the hoster's goes in (C4.4).
+
+    Attributes:
+        uuid: the domain's UUID on its host node.
+    """
+
+    uuid: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: VirtualServerArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        facts = args.facts.outputs()
+        super().__init__("hoster:vps:VirtualServer", name, {**facts}, opts)
+        self.register_outputs(facts)
+        disk = self._root_disk(name, args)
+        seed = self._seed(name, args)
+        self.uuid = self._domain(name, args, disk, seed).id
+
+    def _root_disk(self, name: str, args: VirtualServerArgs) -> libvirt.Volume:
+        return libvirt.Volume(
+            f"{name}-disk",
+            name=f"{args.domain}.qcow2",
+            pool=args.storage_pool,
+            base_volume_name=f"{args.facts.image}.qcow2",
+            format="qcow2",
+            size=args.facts.disk_gib * GIB,
+            opts=pulumi.ResourceOptions(parent=self, protect=True),
+        )
+
+    def _seed(self, name: str, args: VirtualServerArgs) -> libvirt.CloudInitDisk:
+        def user_data(password_hash: str) -> str:
+            return first_boot.user_data(
+                hostname=args.hostname,
+                user=args.user,
+                ssh_keys=args.ssh_keys,
+                password_hash=password_hash,
+            )
+
+        return libvirt.CloudInitDisk(
+            f"{name}-seed",
+            name=f"{args.domain}.seed.iso",
+            pool=args.storage_pool,
+            user_data=args.password_hash.apply(user_data),
+            meta_data=first_boot.meta_data(instance_id=args.domain, hostname=args.hostname),
+            network_config=first_boot.network_config(args.network),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _domain(
+        self,
+        name: str,
+        args: VirtualServerArgs,
+        disk: libvirt.Volume,
+        seed: libvirt.CloudInitDisk,
+    ) -> libvirt.Domain:
+        return libvirt.Domain(
+            name,
+            name=args.domain,
+            type=args.domain_type,
+            machine="q35",
+            vcpu=args.vcpus,
+            memory=args.memory_mib,
+            autostart=True,
+            disks=[libvirt.DomainDiskArgs(volume_id=disk.id)],
+            cloudinit=seed.id,
+            network_interfaces=[
+                libvirt.DomainNetworkInterfaceArgs(bridge=args.bridge, mac=args.network.mac)
+            ],
+            consoles=[libvirt.DomainConsoleArgs(type="pty", target_type="serial", target_port="0")],
+            metadata=args.metadata,
+            xml=libvirt.DomainXmlArgs(xslt=_xslt(args)),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+def _xslt(args: VirtualServerArgs) -> str:
+    return render(
+        "domain.xslt.j2",
+        tap=args.tap,
+        max_vcpus=args.headroom.vcpus,
+        max_memory_mib=args.headroom.memory_mib,
+        memory_slots=args.headroom.memory_slots,
+        cpu_mode="host-model" if args.domain_type == "kvm" else None,
+    )
