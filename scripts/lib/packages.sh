@@ -1,12 +1,13 @@
 # shellcheck shell=bash
 # System packages: only those that are missing, only on systems whose package names we know.
 
+OS_RELEASE=${OS_RELEASE:-/etc/os-release}
 PACKAGE_LIST="$HOSTER_ROOT/scripts/lib/packages.txt"
 
 check_system() {
     local ID='' VERSION_ID='' PRETTY_NAME='an unknown system'
     # shellcheck source=/dev/null
-    [[ -r /etc/os-release ]] && source /etc/os-release
+    [[ -r $OS_RELEASE ]] && source "$OS_RELEASE"
     case "$ID" in
         debian) ((${VERSION_ID:-999} >= 12)) && return ;; # testing carries no number
         ubuntu) ((${VERSION_ID%%.*} >= 24)) && return ;;
@@ -26,6 +27,10 @@ packages_for() {
     awk -v purposes="$purposes" \
         'BEGIN { split(purposes, p, " "); for (i in p) want[p[i]] } $1 in want { print $2 }' \
         "$PACKAGE_LIST"
+}
+
+is_root() {
+    ((EUID == 0))
 }
 
 missing_packages() {
@@ -48,7 +53,7 @@ ensure_packages() {
     local missing
     missing=$(missing_packages "$1")
     [[ -z $missing ]] && return
-    ((EUID == 0)) || dry_run || die "system packages are missing; as root, run:" \
+    is_root || dry_run || die "system packages are missing; as root, run:" \
         "apt-get update && apt-get install --no-install-recommends $missing"
     act "Installing packages: $missing" install_packages "$missing"
 }

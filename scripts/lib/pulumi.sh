@@ -62,7 +62,7 @@ apt_go() {
 
 ensure_go() {
     find_go >/dev/null && return
-    if apt_go && ((EUID == 0)); then
+    if apt_go && is_root; then
         act "Installing packages: golang-go" install_packages golang-go
         return
     fi
@@ -96,6 +96,7 @@ go_build() {
 # Into a folder beside the final one, then renamed: nobody ever sees half a Pulumi.
 install_pulumi() {
     local how=$1 target=$2 fresh
+    rm -rf "$HOSTER_CACHE"/fresh-* # of one that was cut
     fresh=$(mktemp -d "$HOSTER_CACHE/fresh-XXXXXX")
     chmod 755 "$fresh"
     ("$how" "$fresh")
