@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # In pieces, so that this file does not find itself.
-_HOMES = r"(?<![\w.~}])/(?:ro" + r"ot/(?!\.ssh\b)|wo" + r"rk/|home/(?!debian\b|ubuntu\b)[a-z])"
+_SYSTEM_PATH = r"(?<![\w.~}])(?<!}:)/"
+_HOMES = _SYSTEM_PATH + "(?:ro" + r"ot/(?!\.ssh\b)|wo" + r"rk/|home/(?!debian\b|ubuntu\b)[a-z])"
 _REGISTRIES = (
     r"py" + r"pi\.org|python" + r"hosted\.org|(?:pro" + r"xy|sum)\.golang\.org|npm" + r"js\.org"
 )
