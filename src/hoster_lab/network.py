@@ -1,0 +1,166 @@
+"""The lab's network: namespaces, bridges and veth pairs, nothing of the machine's own.
+
+One namespace, `OUTSIDE`, plays the Internet: it routes between the management network, the
+switch of each location and the outside host. Documentation ranges only (RFC 5737).
+Every function makes what is missing and leaves alone what is there, so that it also repairs.
+"""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hoster_lab.commands import run
+from hoster_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+OUTSIDE = "hoster-outside"
+OUTSIDE_HOST = IPv4Interface("192.0.2.10/32")
+MANAGEMENT = IPv4Interface("198.51.100.1/24")
+MANAGEMENT_BRIDGE = "mgmt"
+CONTROL = IPv4Interface("198.51.100.254/24")
+CONTROL_LINK = "hoster-mgmt"
+PUBLIC = IPv4Network("203.0.113.0/24")
+
+_FORWARDING = (
+    "net.ipv4.ip_forward=1",
+    "net.ipv6.conf.all.disable_ipv6=1",
+    "net.ipv6.conf.default.disable_ipv6=1",
+    # A question for a VPS's MAC comes from the gateway's address, whoever sends the packet.
+    "net.ipv4.conf.all.arp_announce=2",
+)
+
+
+def inside(netns: Path) -> tuple[str, ...]:
+    """Return the start of a command line that runs the rest in a network namespace."""
+    return ("nsenter", f"--net={netns}", "--")
+
+
+def of_process(pid: int) -> Path:
+    """Return the network namespace of a process, as a path."""
+    return Path(f"/proc/{pid}/ns/net")
+
+
+def outside() -> Path:
+    """Return the namespace that plays the Internet, as a path."""
+    return Path("/run/netns") / OUTSIDE
+
+
+def links(netns: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Return the network interfaces of a namespace (default: the machine's own) by name."""
+    argv = [*(inside(netns) if netns else ()), "ip", "-json", "address", "show"]
+    found: list[dict[str, Any]] = json.loads(run(argv).stdout or "[]")
+    return {link["ifname"]: link for link in found if link}
+
+
+def foreign_routes() -> list[str]:
+    """Return a sentence for each range of the lab that this machine already uses itself."""
+    found = json.loads(run(["ip", "-json", "route", "show", "table", "main"]).stdout or "[]")
+    taken = []
+    for route in found:
+        if route["dst"] == "default" or route.get("dev") == CONTROL_LINK:
+            continue
+        network = IPv4Network(route["dst"])
+        taken += [
+            f"{own} is routed by this machine to {route.get('dev')} ({network}): the lab needs it"
+            for own in (MANAGEMENT.network, PUBLIC)
+            if network.overlaps(own) and network.prefixlen >= own.prefixlen
+        ]
+    return taken
+
+
+def ensure_outside(switches: Iterable[tuple[str, IPv4Interface]]) -> None:
+    """Make the namespace that plays the Internet, with one bridge a location and one to manage."""
+    if not outside().exists():
+        run(["ip", "netns", "add", OUTSIDE])
+    run([*inside(outside()), "sysctl", "-qw", *_FORWARDING])
+    _ensure_address("lo", OUTSIDE_HOST)
+    _ensure_bridge(MANAGEMENT_BRIDGE, MANAGEMENT)
+    for name, gateway in switches:
+        _ensure_bridge(name, gateway)
+    _ensure_control_link()
+
+
+def attach(
+    netns: Path, name: str, port: str, bridge: str, address: IPv4Interface | None = None
+) -> None:
+    """Connect interface *name* of a namespace to *bridge* outside, through a port of ours."""
+    here = links(netns)
+    if name not in here:
+        if port in links(outside()):
+            run([*_outside_ip(), "link", "delete", port])
+        run(
+            [*_outside_ip(), "link", "add", port, "type", "veth"]
+            + ["peer", "name", name, "netns", _namespace_id(netns)]
+        )
+    run([*_outside_ip(), "link", "set", port, "master", bridge, "up"])
+    if address and not _has(links(netns)[name], address):
+        run([*inside(netns), "ip", "address", "replace", str(address), "dev", name])
+    run([*inside(netns), "ip", "link", "set", name, "up"])
+    if address:
+        run([*inside(netns), "ip", "route", "replace", "default", "via", str(MANAGEMENT.ip)])
+
+
+def remove() -> None:
+    """Take the whole network away; what is not there is no error."""
+    if CONTROL_LINK in links():
+        run(["ip", "link", "delete", CONTROL_LINK])
+    if outside().exists():
+        run(["ip", "netns", "delete", OUTSIDE])
+
+
+def _outside_ip() -> tuple[str, ...]:
+    return ("ip", "-netns", OUTSIDE)
+
+
+def _ensure_bridge(name: str, address: IPv4Interface) -> None:
+    if name not in links(outside()):
+        run([*_outside_ip(), "link", "add", name, "type", "bridge"])
+    run([*_outside_ip(), "link", "set", name, "up"])
+    _ensure_address(name, address)
+
+
+def _ensure_address(name: str, address: IPv4Interface) -> None:
+    if not _has(links(outside())[name], address):
+        run([*_outside_ip(), "address", "replace", str(address), "dev", name])
+    run([*_outside_ip(), "link", "set", name, "up"])
+    if address.network.overlaps(PUBLIC):
+        # Traffic to a VPS comes from the outside host, not from its gateway.
+        source = str(OUTSIDE_HOST.ip)
+        route = [str(address.network), "dev", name, "proto", "kernel", "scope", "link"]
+        run([*_outside_ip(), "route", "replace", *route, "src", source])
+
+
+def _ensure_control_link() -> None:
+    if CONTROL_LINK not in links():
+        if "control" in links(outside()):
+            run([*_outside_ip(), "link", "delete", "control"])
+        run(
+            ["ip", "link", "add", CONTROL_LINK, "type", "veth"]
+            + ["peer", "name", "control", "netns", OUTSIDE]
+        )
+    run([*_outside_ip(), "link", "set", "control", "master", MANAGEMENT_BRIDGE, "up"])
+    run(["ip", "address", "replace", str(CONTROL), "dev", CONTROL_LINK])
+    run(["ip", "link", "set", CONTROL_LINK, "up"])
+    run(["ip", "route", "replace", str(PUBLIC), "via", str(MANAGEMENT.ip), "dev", CONTROL_LINK])
+
+
+def _has(link: dict[str, Any], address: IPv4Interface) -> bool:
+    return any(
+        IPv4Address(found["local"]) == address.ip and found["prefixlen"] == address.network.prefixlen
+        for found in link["addr_info"]
+        if found["family"] == "inet"
+    )
+
+
+def _namespace_id(netns: Path) -> str:
+    parts: Sequence[str] = netns.parts
+    if parts[:2] == ("/", "proc"):
+        return parts[2]
+    if netns.parent == Path("/run/netns"):
+        return netns.name
+    raise LabError(f"{netns} is no network namespace that `ip` can name")

@@ -1,0 +1,58 @@
+"""The bare Debian system that a host node of the lab starts from, as a podman image.
+
+A node of the lab has no way to a mirror, so the packages that the role `host_node` installs
+are unpacked here already; their services are off, and everything else is left to the role.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hoster_lab import cache, debian
+from hoster_lab.commands import run
+
+if TYPE_CHECKING:
+    from hoster_lab.progress import Progress
+
+RECIPE = cache.Recipe(
+    name="node",
+    suite="bookworm",
+    packages=(
+        # The bare system, as a provider of dedicated servers installs it.
+        *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "procps", "iproute2"),
+        *("iputils-ping", "openssh-server", "python3", "python3-apt", "ca-certificates"),
+        # What the role `host_node` asks for.
+        *("libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "qemu-utils"),
+        *("nftables",),
+    ),
+)
+_REPOSITORY = "localhost/hoster-lab-node"
+
+
+def name() -> str:
+    """Return the podman name of the image that the recipe makes today."""
+    return f"{_REPOSITORY}:{RECIPE.digest()}"
+
+
+def ensure(progress: Progress) -> str:
+    """Return the image's name; build it where it is missing.
+
+    Raises:
+        LabError: mmdebstrap or podman failed.
+    """
+    if _exists():
+        return name()
+    with cache.building("node") as place:
+        if _exists():
+            return name()
+        with progress.step("Build the host nodes' system (about 1 min, once)"):
+            debian.bootstrap(RECIPE, place / "node.tar")
+            run(
+                ["podman", "import", "--quiet", "--change", 'CMD ["/sbin/init"]']
+                + ["--change", "STOPSIGNAL SIGRTMIN+3", str(place / "node.tar"), name()]
+            )
+    return name()
+
+
+def _exists() -> bool:
+    return run(["podman", "image", "exists", name()], check=False).returncode == 0
