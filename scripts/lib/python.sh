@@ -47,14 +47,24 @@ share_pip_settings() {
 }
 
 make_venv() {
-    local uv
     "$VENV/bin/python" -c 'import pip' 2>/dev/null || "$(find_python)" -m venv --clear "$VENV"
-    uv=$(grep -oE '^uv==[^ ]+' "$HOSTER_ROOT/requirements.txt")
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$uv"
-    share_pip_settings
-    "$VENV/bin/uv" pip install --python "$VENV/bin/python" \
-        -r "$HOSTER_ROOT/requirements.txt" -c "$HOSTER_ROOT/constraints.txt" -e "$HOSTER_ROOT"
+    ensure_uv
+    # Everything is pinned: what uv's cache has is what the index would give.
+    install_requirements --offline 2>/dev/null || install_requirements
     venv_is_made_of >"$VENV_STAMP"
+}
+
+ensure_uv() {
+    local pin
+    pin=$(grep -oE '^uv==[^ ]+' "$HOSTER_ROOT/requirements.txt")
+    [[ "$("$VENV/bin/uv" --version 2>/dev/null)" == "uv ${pin#uv==}"* ]] ||
+        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$pin"
+    share_pip_settings
+}
+
+install_requirements() {
+    "$VENV/bin/uv" pip install "$@" --python "$VENV/bin/python" \
+        -r "$HOSTER_ROOT/requirements.txt" -c "$HOSTER_ROOT/constraints.txt" -e "$HOSTER_ROOT"
 }
 
 ensure_venv() {
