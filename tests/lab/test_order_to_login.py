@@ -1,0 +1,267 @@
+"""From the order to the client's login and through a resize, on a real guest of the lab."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from hoster_lab import client as client_side
+from hoster_lab import journey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hoster_lab.client import AccessCodes, Client
+    from hoster_lab.lab import Lab
+
+pytestmark = pytest.mark.lab
+
+VPS = "e2e/web"
+EMAIL = "e2e@example.org"
+NODE_FILES = "/etc/libvirt /run/libvirt /var/log/libvirt"
+CONTACT = (
+    *("--first-name", "Élise", "--last-name", "Dubois", "--organisation", "Essais SARL"),
+    *("--street", "2 rue de l'Exemple", "--postal-code", "59100", "--city", "Roubaix"),
+    *("--country", "FR", "--phone", "+33199001235", "--email", EMAIL, "--language", "fr"),
+)
+
+
+class ProcessListWatch:
+    """Keeps every command line and environment that any process shows while it runs."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> ProcessListWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.01):
+            for process in Path("/proc").glob("[0-9]*"):
+                for file in ("cmdline", "environ"):
+                    try:
+                        self.seen.add((process / file).read_bytes())
+                    except OSError:  # it ended meanwhile
+                        continue
+
+
+@pytest.fixture(scope="module")
+def company(lab: Lab) -> journey.Company:
+    return journey.Company(lab.env(), lab.company.project / "pulumi")
+
+
+@pytest.fixture(scope="module")
+def watch() -> Iterator[ProcessListWatch]:
+    with ProcessListWatch() as watch:
+        yield watch
+
+
+@pytest.fixture(scope="module")
+def output(company: journey.Company, watch: ProcessListWatch) -> list[str]:
+    """Order, deploy and deliver; returns all that the commands printed."""
+    said = [
+        company.run("hoster", "client", "add", "e2e", *CONTACT, "--json"),
+        company.run(
+            *("hoster", "order", VPS, "--plan", "kvm-1", "--image", "debian-12"),
+            *("--location", "paris"),
+        ),
+        company.pulumi("preview", "--diff", "--stack", "e2e"),
+        company.up("e2e"),
+        company.run("hoster", "deliver", VPS, "--wait", "600"),
+    ]
+    watch.__exit__()
+    return said
+
+
+@pytest.fixture(scope="module")
+def codes(lab: Lab, output: list[str]) -> AccessCodes:
+    return journey.delivered_codes(lab.mail_dir, EMAIL)
+
+
+@pytest.fixture(scope="module")
+def client(lab: Lab, codes: AccessCodes) -> Client:
+    return client_side.Client(
+        codes, outside=lab.outside_prefix, notes=lab.root / "e2e.json"
+    )
+
+
+@pytest.fixture(scope="module")
+def file_before(client: Client) -> str:
+    return journey.leave_a_file(client, mebibytes=32)
+
+
+@pytest.fixture(scope="module")
+def seen_before(client: Client) -> dict[str, int]:
+    return journey.size_seen_inside(client)
+
+
+@pytest.fixture(scope="module")
+def resized(
+    company: journey.Company, file_before: str, seen_before: dict[str, int]
+) -> tuple[str, str]:
+    """Resize to kvm-2 while the guest runs; returns what preview and up said."""
+    company.hoster("resize", VPS, "--plan", "kvm-2")
+    return company.pulumi("preview", "--stack", "e2e"), company.up("e2e")
+
+
+def declared(company: journey.Company) -> dict[str, object]:
+    [vps] = [vps for vps in company.hoster("show")["vps"] if vps["name"] == VPS]
+    return dict(vps)
+
+
+def test_the_client_logs_in_from_outside_with_the_codes_of_the_mail(client: Client) -> None:
+    """C4.2: and must choose a password of its own first."""
+    assert client.run("hostname; whoami").split() == ["web", "debian"]
+
+
+def test_the_guest_has_the_declared_address_and_no_other(
+    client: Client, company: journey.Company, codes: AccessCodes
+) -> None:
+    """C4.3."""
+    assert codes.address == declared(company)["ipv4"]
+    addresses = client.run("ip -4 -o addr show scope global | awk '{print $4}'").split()
+    assert addresses == [f"{codes.address}/25"]
+
+
+def test_nothing_of_the_hosters_is_inside(client: Client) -> None:
+    """C4.4: no key, no agent."""
+    keys = client.run("sudo find / -xdev -name authorized_keys -size +0 2>/dev/null; true")
+    agents = client.run("systemctl list-unit-files --no-legend '*agent*'; pgrep -l qemu-ga; true")
+    assert (keys, agents) == ("", "")
+
+
+def test_the_clear_password_is_nowhere(
+    lab: Lab,
+    company: journey.Company,
+    codes: AccessCodes,
+    client: Client,
+    output: list[str],
+    watch: ProcessListWatch,
+) -> None:
+    """C4.2: not in state, ledger, declarations, logs, printed output or the process list."""
+    assert client.run("true") == ""
+    secret = codes.password.encode()
+    files = [
+        path
+        for folder in (lab.root, Path("/tmp"))  # noqa: S108 - looked into, not written to
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and lab.mail_dir not in path.parents
+    ]
+    small = [path for path in files if path.stat().st_size < 50_000_000]
+    assert [str(path) for path in small if secret in path.read_bytes()] == []
+    assert [text for text in output if codes.password in text] == []
+    assert len(watch.seen) > 10
+    assert [line for line in watch.seen if secret in line] == []
+    for node in lab.nodes:
+        logs = lab.on(node, ["sh", "-c", f"cat $(find {NODE_FILES} -type f)"]).stdout
+        assert codes.password not in logs, node
+
+
+def test_a_second_delivery_mails_nobody(company: journey.Company, lab: Lab, client: Client) -> None:
+    company.hoster("deliver", VPS)
+    assert len(client_side.mails(lab.mail_dir, EMAIL)) == 1
+
+
+def test_a_second_up_changes_nothing(company: journey.Company, client: Client) -> None:
+    assert client.run("true") == ""
+    company.pulumi("preview", "--expect-no-changes", "--stack", "e2e")
+    company.pulumi("up", "--yes", "--expect-no-changes", "--stack", "e2e")
+
+
+def test_the_preview_of_a_resize_says_that_it_is_live(resized: tuple[str, str]) -> None:
+    preview, _ = resized
+    assert "no reboot" in preview
+    assert "replace" not in preview
+
+
+def test_a_resize_is_seen_inside_without_a_reboot(
+    client: Client, resized: tuple[str, str], seen_before: dict[str, int]
+) -> None:
+    """C4.7: more vCPUs, RAM and disk, and the guest never stopped."""
+    after = journey.size_seen_inside(client)
+    assert after["vcpus"] == 2
+    assert after["disk_gib"] == 20
+    assert after["memory_mib"] >= seen_before["memory_mib"] + 1000
+    assert after["uptime_seconds"] > seen_before["uptime_seconds"]
+
+
+def test_a_resize_keeps_file_and_address(
+    client: Client,
+    company: journey.Company,
+    codes: AccessCodes,
+    file_before: str,
+    resized: tuple[str, str],
+) -> None:
+    assert journey.leave_a_file(client, mebibytes=32) == file_before
+    assert declared(company)["ipv4"] == codes.address
+
+
+def test_a_reboot_keeps_the_new_size_and_the_file(
+    client: Client, file_before: str, resized: tuple[str, str]
+) -> None:
+    """What was plugged in live is there after the client's own reboot, too."""
+    boot = client.run("cat /proc/sys/kernel/random/boot_id")
+    client.run("sudo systemd-run --on-active=2 systemctl reboot 2>/dev/null")
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        time.sleep(5)
+        try:
+            if client.run("cat /proc/sys/kernel/random/boot_id") != boot:
+                break
+        except client_side.LoginError:
+            continue
+    after = journey.size_seen_inside(client)
+    assert (after["vcpus"], after["disk_gib"]) == (2, 20)
+    assert after["memory_mib"] > 1800
+    assert journey.leave_a_file(client, mebibytes=32) == file_before
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"location": "roubaix", "node": "roubaix-1", "ipv4": "203.0.113.200"}, "C10.1"),
+        ({"ipv4": "203.0.113.99"}, "C4.3"),
+        ({"plan": "kvm-1"}, "never shrinks"),
+    ],
+)
+def test_an_edit_of_what_is_final_fails_in_preview(
+    company: journey.Company, lab: Lab, resized: tuple[str, str], edit: dict[str, str], said: str
+) -> None:
+    """C4.3, C4.7, C10.1: the preview says why, and nothing is touched."""
+    path = lab.company.project / "pulumi" / "Pulumi.e2e.yaml"
+    before = path.read_text()
+    document = yaml.safe_load(before)
+    document["config"]["hoster:vps"]["web"].update(edit)
+    path.write_text(yaml.safe_dump(document))
+    try:
+        with pytest.raises(journey.StepError, match=said):
+            company.pulumi("preview", "--stack", "e2e")
+    finally:
+        path.write_text(before)
+
+
+def test_an_unprotected_destroy_is_refused(company: journey.Company, client: Client) -> None:
+    """C6.3: the root disk is protected."""
+    with pytest.raises(journey.StepError, match="protected"):
+        company.pulumi("destroy", "--yes", "--stack", "e2e")
+    assert client.run("true") == ""
+
+
+def test_the_node_knows_the_vps_by_its_address(lab: Lab, resized: tuple[str, str]) -> None:
+    """The tap and the metadata carry the identity that the packet filter will hold it to."""
+    xml = lab.on(lab.node("paris-1"), ["virsh", "dumpxml", "e2e.web"]).stdout
+    assert "target dev='vps-cb0071" in xml
+    assert 'urn:hoster:vps:1' in xml
+    assert xml.count("mac address='02:00:cb:00:71:") == 1
