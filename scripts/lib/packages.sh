@@ -44,9 +44,15 @@ missing_packages() {
 
 install_packages() {
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq -o DPkg::Lock::Timeout=300 update
+    dpkg --configure -a || true # what an installation that was cut left behind
+    apt_get update
+    apt_get install --fix-broken # ... and what that lacks
     # shellcheck disable=SC2086 # a list of words
-    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $1
+    apt_get install --no-install-recommends $1
+}
+
+apt_get() {
+    apt-get --quiet=2 --yes -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
 }
 
 ensure_packages() {
