@@ -1,0 +1,160 @@
+"""Declarations in their files: read fast by the thousand, edited with what people wrote kept."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from hoster import yaml_files
+from hoster.declarations import (
+    CONFIG_ACCESS,
+    CONFIG_VPS,
+    ClientDeclarations,
+    Declarations,
+    VpsDeclaration,
+    parse_vps,
+)
+from hoster.errors import ConfigurationError
+from hoster.problems import Problem, problems_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hoster.project import Project
+
+_PREFIX, _SUFFIX = "Pulumi.", ".yaml"
+_LOCK_SECONDS = 120
+_FIELDS = sorted(set(VpsDeclaration.model_fields) - {"client", "name"})
+
+
+def read_all(project: Project) -> Declarations:
+    """Read every client's declarations.
+
+    Raises:
+        ConfigurationError: a file is no YAML. What else is wrong stands in its ``problems``.
+    """
+    files = sorted(project.program.glob(f"{_PREFIX}*{_SUFFIX}"))
+    return Declarations(tuple(read(file) for file in files))
+
+
+def read(file: Path) -> ClientDeclarations:
+    """Read one client's declarations.
+
+    Raises:
+        ConfigurationError: the file is no YAML.
+    """
+    client = file.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+    document = yaml_files.load(file)
+    config = document.get("config") if isinstance(document, dict) else None
+    config = config if isinstance(config, dict) else {}
+    valid, problems = [], []
+    for name, fields in _entries(config, CONFIG_VPS):
+        try:
+            valid.append(parse_vps(client, name, fields))
+        except ValidationError as error:
+            problems += problems_of(file, ("config", CONFIG_VPS, name), error, _FIELDS)
+    problems += [
+        Problem(file, ("config", key), "must be a mapping of VPS names")
+        for key in (CONFIG_VPS, CONFIG_ACCESS)
+        if not isinstance(config.get(key) or {}, dict)
+    ]
+    sealed = {
+        name: isinstance(value, dict) and set(value) == {"secure"}
+        for name, value in _entries(config, CONFIG_ACCESS)
+    }
+    return ClientDeclarations(client, file, tuple(valid), sealed, tuple(problems))
+
+
+def _entries(config: dict[str, Any], key: str) -> list[tuple[str, Any]]:
+    section = config.get(key)
+    return [(str(name), value) for name, value in section.items()] if isinstance(section, dict) else []
+
+
+@contextmanager
+def exclusive(project: Project) -> Iterator[None]:
+    """Hold the project's lock: one choice of node and address at a time.
+
+    Raises:
+        ConfigurationError: somebody held it for two minutes.
+    """
+    from filelock import FileLock, Timeout
+
+    project.state.mkdir(mode=0o700, exist_ok=True)
+    lock = FileLock(project.state / "declarations.lock")
+    try:
+        with lock.acquire(timeout=_LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        raise ConfigurationError(
+            f"somebody else is ordering: {lock.lock_file} was held for {_LOCK_SECONDS} s",
+            remedy="Wait for the other command, or end it.",
+        ) from error
+
+
+def added(file: Path, vps: VpsDeclaration, sealed: str) -> str:
+    """Return the text of *file* with *vps* and its sealed password hash added."""
+
+    def add(document: Any) -> None:
+        config = document.setdefault("config", {})
+        config.setdefault(CONFIG_VPS, {})[vps.name] = vps.fields_written()
+        config.setdefault(CONFIG_ACCESS, {})[vps.name] = {"secure": sealed}
+
+    return _edited(file, add)
+
+
+def with_plan(file: Path, name: str, plan: str) -> str:
+    """Return the text of *file* with the plan of the VPS *name* changed, and nothing else."""
+
+    def change(document: Any) -> None:
+        document["config"][CONFIG_VPS][name]["plan"] = plan
+
+    return _edited(file, change)
+
+
+def write(file: Path, text: str) -> None:
+    """Replace *file* with *text*, all or nothing, surviving a power cut."""
+    mode = file.stat().st_mode & 0o7777 if file.exists() else 0o644
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _edited(file: Path, edit: Callable[[Any], None]) -> str:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.util import load_yaml_guess_indent
+
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    document, indent, offset = load_yaml_guess_indent(text, preserve_quotes=True)
+    document = document if document is not None else CommentedMap()
+    edit(document)
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 10_000
+    editor.indent(mapping=2, sequence=indent or 4, offset=offset if offset is not None else 2)
+    out = io.StringIO()
+    editor.dump(document, out)
+    return out.getvalue()

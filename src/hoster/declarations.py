@@ -1,0 +1,108 @@
+"""What each client has ordered: one declaration a VPS, as `pulumi/Pulumi.<client>.yaml` says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from hoster.catalogue import Name, Value, pinned
+from hoster.ssh_keys import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from hoster.problems import Problem
+
+CONFIG_VPS = "hoster:vps"
+CONFIG_ACCESS = "hoster:access"
+
+
+def _pinned(image: str) -> str:
+    pinned(image)
+    return image
+
+
+class VpsDeclaration(Value):
+    """One VPS as ordered.
+
+    ``image`` is pinned (``debian-12@20250703``), ``node`` the host node that carries it,
+    ``term_months`` the initial term (C12.1).
+    """
+
+    client: Name
+    name: Name
+    plan: Name
+    image: Annotated[str, AfterValidator(_pinned)]
+    location: Name
+    node: Name
+    ipv4: IPv4Address
+    ssh_keys: tuple[Annotated[str, AfterValidator(checked)], ...] = ()
+    term_months: Annotated[int, Field(ge=1, le=60)] = 1
+
+    @property
+    def full_name(self) -> str:
+        """``client/vps``: the name that people use."""
+        return f"{self.client}/{self.name}"
+
+    @property
+    def image_name(self) -> str:
+        """The image's name in the catalogue, without its release."""
+        return pinned(self.image)[0]
+
+    def fields_written(self) -> dict[str, Any]:
+        """The declaration as it stands in the file, in the order that people read."""
+        written = {
+            "plan": self.plan,
+            "image": self.image,
+            "location": self.location,
+            "node": self.node,
+            "ipv4": str(self.ipv4),
+            "term_months": self.term_months,
+        }
+        return written | ({"ssh_keys": list(self.ssh_keys)} if self.ssh_keys else {})
+
+
+def parse_vps(client: str, name: str, fields: Any) -> VpsDeclaration:
+    """Validate what a file says of one VPS.
+
+    Raises:
+        pydantic.ValidationError: it is not a valid declaration.
+    """
+    content = fields if isinstance(fields, dict) else {"(a mapping of fields)": fields}
+    return VpsDeclaration.model_validate({**content, "client": client, "name": name})
+
+
+@dataclass(frozen=True)
+class ClientDeclarations:
+    """All that one file declares; ``problems`` says what of it is not valid.
+
+    ``sealed`` holds, by VPS, whether its entry under ``hoster:access`` is encrypted.
+    """
+
+    client: str
+    file: Path
+    vps: tuple[VpsDeclaration, ...] = ()
+    sealed: Mapping[str, bool] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """All clients' declarations."""
+
+    clients: tuple[ClientDeclarations, ...] = ()
+
+    def __iter__(self) -> Iterator[VpsDeclaration]:
+        return (vps for client in self.clients for vps in client.vps)
+
+    def find(self, full_name: str) -> VpsDeclaration | None:
+        """Return the VPS of that name, or None."""
+        return next((vps for vps in self if vps.full_name == full_name), None)
+
+    def addresses(self) -> dict[IPv4Address, VpsDeclaration]:
+        """Return who has which address."""
+        return {vps.ipv4: vps for vps in self}

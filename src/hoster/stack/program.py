@@ -1,0 +1,175 @@
+"""The Pulumi program of a client's stack: declarations in, virtual servers out."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+import pulumi_libvirt as libvirt
+
+from hoster import addresses
+from hoster.declarations import parse_vps
+from hoster.errors import RuleError
+from hoster.inventory import load_catalogue
+from hoster.project import Project
+from hoster.stack.deployed import DeployedVps, violations
+from hoster.stack.first_boot import Network
+from hoster.stack.metadata import VpsMetadata, metadata_xml
+from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hoster.catalogue import Catalogue, Plan
+    from hoster.declarations import VpsDeclaration
+
+COMPONENT = "hoster:vps:VirtualServer"
+
+
+def declare() -> None:
+    """Declare every VPS of this stack's client.
+
+    All is validated before the first resource: the declaration against the catalogue, and what
+    is final (location, IPv4, node, image, disk) against what the stack last deployed.
+
+    Raises:
+        ConfigurationError: inventory or declaration is not valid.
+        RuleError: the declaration would change what is final (C4.3, C4.7, C10.1).
+    """
+    catalogue = load_catalogue(Project.find().inventory)
+    client, config = pulumi.get_stack(), pulumi.Config("hoster")
+    declared = [
+        parse_vps(client, name, fields, catalogue)
+        for name, fields in sorted((config.get_object("vps") or {}).items())
+    ]
+    _refuse_changes_of_what_is_final(declared, catalogue)
+    access = config.get_secret_object("access") or pulumi.Output.secret({})
+    nodes = {vps.node: _provider(catalogue, vps.node) for vps in declared}
+    servers = {
+        vps.name: VirtualServer(
+            vps.name,
+            _arguments(vps, catalogue, access),
+            pulumi.ResourceOptions(providers=[nodes[vps.node]]),
+        )
+        for vps in declared
+    }
+    outputs = {vps.name: _outputs(vps, catalogue, servers[vps.name]) for vps in declared}
+    pulumi.export("vps", outputs)
+
+
+def _provider(catalogue: Catalogue, node: str) -> libvirt.Provider:
+    return libvirt.Provider(node, uri=catalogue.nodes[node].libvirt_uri)
+
+
+def _refuse_changes_of_what_is_final(
+    declared: list[VpsDeclaration], catalogue: Catalogue
+) -> None:
+    before = deployed()
+    found = [
+        text
+        for vps in declared
+        if vps.name in before
+        for text in violations(vps.full_name, before[vps.name], _facts(vps, catalogue))
+    ]
+    if found:
+        raise RuleError("\n".join(found))
+
+
+def deployed() -> dict[str, DeployedVps]:
+    """Return what this stack's last run registered, by VPS; empty before the first."""
+    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    answer = pulumi.runtime.invoke(
+        "pulumi:pulumi:readStackResourceOutputs", {"name": stack, "stackName": stack}
+    )
+    resources: Mapping[str, Any] = (answer.value or {}).get("outputs") or {}
+    return {
+        urn.rpartition("::")[2]: DeployedVps.from_outputs(resource["outputs"])
+        for urn, resource in resources.items()
+        if resource["type"] == COMPONENT
+    }
+
+
+def _facts(vps: VpsDeclaration, catalogue: Catalogue) -> DeployedVps:
+    return DeployedVps(
+        location=vps.location,
+        node=vps.node,
+        ipv4=str(vps.ipv4),
+        image=str(vps.image),
+        plan=vps.plan,
+        disk_gib=catalogue.plans[vps.plan].disk_gib,
+    )
+
+
+def _arguments(
+    vps: VpsDeclaration, catalogue: Catalogue, access: pulumi.Output[Any]
+) -> VirtualServerArgs:
+    plan, policy = catalogue.plans[vps.plan], catalogue.policy
+    network = _network(vps, catalogue)
+    return VirtualServerArgs(
+        full_name=vps.full_name,
+        facts=_facts(vps, catalogue),
+        vcpus=plan.vcpus,
+        memory_mib=plan.memory_mib,
+        network=network,
+        tap=addresses.tap_name(vps.ipv4),
+        metadata=metadata_xml(_metadata(vps, plan, network)),
+        user=catalogue.images[vps.image.name].default_user,
+        ssh_keys=vps.ssh_keys,
+        password_hash=access.apply(lambda hashes: _hash_of(hashes, vps)),
+        domain_type=catalogue.nodes[vps.node].domain_type,
+        storage_pool=policy.storage_pool,
+        bridge=policy.bridge,
+        headroom=Headroom(
+            vcpus=policy.headroom.vcpus,
+            memory_mib=policy.headroom.memory_mib,
+            memory_slots=policy.headroom.memory_slots,
+        ),
+    )
+
+
+def _hash_of(hashes: Mapping[str, str], vps: VpsDeclaration) -> str:
+    if vps.name not in hashes:
+        raise RuleError(
+            f"{vps.full_name}: hoster:access has no sealed password for it",
+            remedy=f"Declare a VPS with `hoster order {vps.full_name}`, which seals one (C4.2).",
+        )
+    return hashes[vps.name]
+
+
+def _network(vps: VpsDeclaration, catalogue: Catalogue) -> Network:
+    pool = next(
+        pool for pool in catalogue.locations[vps.location].pools if vps.ipv4 in pool.cidr
+    )
+    return Network(
+        address=IPv4Interface(f"{vps.ipv4}/{pool.cidr.prefixlen}"),
+        mac=addresses.mac_address(vps.ipv4),
+        gateway=pool.gateway,
+        dns=tuple(pool.dns),
+    )
+
+
+def _metadata(vps: VpsDeclaration, plan: Plan, network: Network) -> VpsMetadata:
+    return VpsMetadata(
+        client=vps.client,
+        name=vps.name,
+        plan=vps.plan,
+        location=vps.location,
+        address=network.address,
+        gateway=network.gateway,
+        mac=network.mac,
+        tap=addresses.tap_name(vps.ipv4),
+        guaranteed_mbit_s=plan.guaranteed_mbit_s,
+        ceiling_mbit_s=plan.ceiling_mbit_s,
+        throttle_mbit_s=plan.throttle_mbit_s,
+        traffic_bytes=plan.traffic_bytes,
+    )
+
+
+def _outputs(vps: VpsDeclaration, catalogue: Catalogue, server: VirtualServer) -> dict[str, Any]:
+    return {
+        **_facts(vps, catalogue).outputs(),
+        "user": catalogue.images[vps.image.name].default_user,
+        "domain": vps.full_name.replace("/", "."),
+        "uuid": server.uuid,
+    }
