@@ -53,10 +53,10 @@ tracked() {
     git ls-files --cached --others --exclude-standard "$@"
 }
 
-# Bash programs of ours, by their first line.
+# Shell programs of ours, by their name or first line.
 shell_scripts() {
     tracked scripts bench | while read -r file; do
-        [[ $file == *.sh ]] || [[ "$(head -n 1 "$file")" == '#!'*bash ]] && echo "$file"
+        [[ $file == *.sh ]] || [[ "$(head -n 1 "$file")" == '#!'*sh ]] && echo "$file"
     done
 }
 

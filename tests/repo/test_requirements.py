@@ -35,11 +35,15 @@ def test_the_constraints_are_resolved_from_these_requirements(root: Path) -> Non
 
 
 def test_engine_and_sdk_are_of_one_minor(root: Path) -> None:
-    sdk = re.search(r"^pulumi==(3\.\d+)\.", (root / "requirements.txt").read_text(), re.MULTILINE)
-    built = re.search(r"pulumi/pkg/v3 v(3\.\d+)\.", (root / "tools/pulumi/go.mod").read_text())
-    script = re.search(
-        r"^PULUMI_VERSION=(3\.\d+)\.", (root / "scripts/lib/pulumi.sh").read_text(), re.MULTILINE
-    )
+    places = {
+        "requirements.txt": r"^pulumi==(3\.\d+)\.",
+        "tools/pulumi/go.mod": r"pulumi/pkg/v3 v(3\.\d+)\.",
+        "scripts/lib/pulumi.sh": r"^PULUMI_VERSION=(3\.\d+)\.",
+    }
+    minors = {
+        place: re.findall(pattern, (root / place).read_text(), re.MULTILINE)
+        for place, pattern in places.items()
+    }
 
-    assert None not in (sdk, built, script)
-    assert sdk[1] == built[1] == script[1]
+    assert dict.fromkeys(places, minors["requirements.txt"]) == minors
+    assert len(minors["requirements.txt"]) == 1
