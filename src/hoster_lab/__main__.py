@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """A hosting company on one machine: two host nodes, an outside world, a mail server.
+    r"""A hosting company on one machine: two host nodes, an outside world, a mail server.
 
     \b
     Examples:
@@ -33,8 +33,8 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @click.option("--configure", is_flag=True, help="Run the playbook even if nothing changed.")
 @click.pass_obj
-def up(lab: Lab, configure: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Bring the lab up, or repair what is missing; a second run is quick.
+def up(lab: Lab, configure: bool) -> None:
+    r"""Bring the lab up, or repair what is missing; a second run is quick.
 
     \b
     Example:
@@ -47,8 +47,8 @@ def up(lab: Lab, configure: bool) -> None:  # noqa: FBT001 - click passes it by 
 @cli.command()
 @click.option("--purge", is_flag=True, help="Delete disks, mail, project and keys too (.lab/).")
 @click.pass_obj
-def down(lab: Lab, purge: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Stop everything that `up` started.
+def down(lab: Lab, purge: bool) -> None:
+    r"""Stop everything that `up` started.
 
     VPSs' disks, mail and the company's project stay in .lab/, and the next `up` finds them.
 
@@ -63,8 +63,8 @@ def down(lab: Lab, purge: bool) -> None:  # noqa: FBT001 - click passes it by na
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
-def status(lab: Lab, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Say what runs; exit code 1 unless everything does.
+def status(lab: Lab, as_json: bool) -> None:
+    r"""Say what runs; exit code 1 unless everything does.
 
     \b
     Example:
@@ -78,7 +78,9 @@ def status(lab: Lab, as_json: bool) -> None:  # noqa: FBT001 - click passes it b
             state = "up" if node["running"] and node["wired"] else "down"
             click.echo(f"{node['name']:12} {node['location']:10} {node['address']:16} {state}")
         mail = found["mail"]
-        click.echo(f"{'mail':12} {'port ' + str(mail['port']):27} {'up' if mail['running'] else 'down'}")
+        click.echo(
+            f"{'mail':12} {'port ' + str(mail['port']):27} {'up' if mail['running'] else 'down'}"
+        )
     sys.exit(0 if found["up"] else 1)
 
 
@@ -87,7 +89,7 @@ def status(lab: Lab, as_json: bool) -> None:  # noqa: FBT001 - click passes it b
 @click.argument("command", nargs=-1)
 @click.pass_obj
 def shell(lab: Lab, node: str, command: tuple[str, ...]) -> None:
-    """Open a shell on NODE, or run COMMAND there.
+    r"""Open a shell on NODE, or run COMMAND there.
 
     \b
     Examples:
@@ -102,7 +104,7 @@ def shell(lab: Lab, node: str, command: tuple[str, ...]) -> None:
 @click.argument("node")
 @click.pass_obj
 def reboot(lab: Lab, node: str) -> None:
-    """Restart NODE as a reboot does, and connect it again.
+    r"""Restart NODE as a reboot does, and connect it again.
 
     \b
     Example:

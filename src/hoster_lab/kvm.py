@@ -71,8 +71,9 @@ def _try(image: OsImage) -> Finding:
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=BOUND_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return Finding("qemu", f"a guest under KVM did not get through its boot in {BOUND_SECONDS:.0f} s")
+        return Finding("qemu", f"a guest under KVM did not boot within {BOUND_SECONDS:.0f} s")
     if done.returncode != 0 or b"Kernel panic" in done.stdout:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        return Finding("qemu", f"a guest does not start under KVM: {said[-1] if said else 'no reason'}")
+        reason = said[-1] if said else "no reason given"
+        return Finding("qemu", f"a guest does not start under KVM: {reason}")
     return Finding("kvm", "a guest was started with it and went through its boot")

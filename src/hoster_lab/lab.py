@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -105,8 +106,6 @@ class Lab:
         self, node: Node, argv: Sequence[str], *, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on a node, over SSH as ops would; *argv* is quoted for its shell."""
-        import shlex
-
         return run(self.ssh.argv(node, shlex.join(argv)), check=check, timeout=COMMAND_SECONDS)
 
     def up(self, progress: Progress | None = None, *, configure: bool = False) -> Finding:
@@ -122,7 +121,10 @@ class Lab:
         with self._alone():
             self.ssh.write(self.nodes)
             self.mail.start()
-            network.ensure_outside((node.location.switch, node.location.gateway) for node in self.nodes)
+            network.ensure_outside(
+                [(node.location.switch, node.location.gateway) for node in self.nodes],
+                [node.address for node in self.nodes],
+            )
             with ThreadPoolExecutor() as side_by_side:
                 running = side_by_side.submit(self._run_nodes, talk)
                 image = os_image.ensure(talk)
@@ -163,7 +165,11 @@ class Lab:
             "environment": str(self.root / "env"),
             "nodes": found,
             "outside": {"namespace": network.OUTSIDE, "address": str(network.OUTSIDE_HOST.ip)},
-            "mail": {"running": bool(self.mail.pid), "port": self.mail.port, "maildir": str(self.mail_dir)},
+            "mail": {
+                "running": bool(self.mail.pid),
+                "port": self.mail.port,
+                "maildir": str(self.mail_dir),
+            },
         }
 
     def _node_status(self, node: Node) -> dict[str, Any]:
@@ -228,7 +234,11 @@ class Lab:
         running = state if state.pid else nodes.start(node.container)
         management = node.management_interface
         network.attach(
-            running.netns, MANAGEMENT_INTERFACE, f"mg-{node.name}", network.MANAGEMENT_BRIDGE, management
+            running.netns,
+            MANAGEMENT_INTERFACE,
+            f"mg-{node.name}",
+            network.MANAGEMENT_BRIDGE,
+            management,
         )
         network.attach(running.netns, UPLINK_INTERFACE, f"up-{node.name}", node.location.switch)
 

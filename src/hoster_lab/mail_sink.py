@@ -103,7 +103,7 @@ def _answers(port: int) -> bool:
 
 
 async def _serve(port: int, maildir: str) -> None:
-    handler = Mailbox(maildir)
+    handler = Mailbox(Path(maildir))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(handler, enable_SMTPUTF8=True), HOST, port)
     loop.add_signal_handler(signal.SIGTERM, server.close)

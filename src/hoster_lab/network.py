@@ -22,7 +22,7 @@ OUTSIDE = "hoster-outside"
 OUTSIDE_HOST = IPv4Interface("192.0.2.10/32")
 MANAGEMENT = IPv4Interface("198.51.100.1/24")
 MANAGEMENT_BRIDGE = "mgmt"
-CONTROL = IPv4Interface("198.51.100.254/24")
+CONTROL = IPv4Interface("198.51.100.254/32")
 CONTROL_LINK = "hoster-mgmt"
 PUBLIC = IPv4Network("203.0.113.0/24")
 
@@ -60,21 +60,27 @@ def links(netns: Path | None = None) -> dict[str, dict[str, Any]]:
 def foreign_routes() -> list[str]:
     """Return a sentence for each range of the lab that this machine already uses itself."""
     found = json.loads(run(["ip", "-json", "route", "show", "table", "main"]).stdout or "[]")
-    taken = []
-    for route in found:
-        if route["dst"] == "default" or route.get("dev") == CONTROL_LINK:
-            continue
-        network = IPv4Network(route["dst"])
-        taken += [
-            f"{own} is routed by this machine to {route.get('dev')} ({network}): the lab needs it"
-            for own in (MANAGEMENT.network, PUBLIC)
-            if network.overlaps(own) and network.prefixlen >= own.prefixlen
-        ]
-    return taken
+    taken = [
+        route
+        for route in found
+        if route["dst"] != "default"
+        and route.get("dev") != CONTROL_LINK
+        and IPv4Network(route["dst"]).overlaps(MANAGEMENT.network)
+    ]
+    return [
+        f"this machine routes {route['dst']} to {route.get('dev')}, "
+        f"and the lab's nodes are in {MANAGEMENT.network}: take that route away first"
+        for route in taken
+    ]
 
 
-def ensure_outside(switches: Iterable[tuple[str, IPv4Interface]]) -> None:
-    """Make the namespace that plays the Internet, with one bridge a location and one to manage."""
+def ensure_outside(
+    switches: Iterable[tuple[str, IPv4Interface]], managed: Iterable[IPv4Address]
+) -> None:
+    """Make the namespace that plays the Internet, with one bridge a location and one to manage.
+
+    *managed* are the addresses of the nodes, which this machine then reaches.
+    """
     if not outside().exists():
         run(["ip", "netns", "add", OUTSIDE])
     run([*inside(outside()), "sysctl", "-qw", *_FORWARDING])
@@ -82,7 +88,7 @@ def ensure_outside(switches: Iterable[tuple[str, IPv4Interface]]) -> None:
     _ensure_bridge(MANAGEMENT_BRIDGE, MANAGEMENT)
     for name, gateway in switches:
         _ensure_bridge(name, gateway)
-    _ensure_control_link()
+    _ensure_control_link(managed)
 
 
 def attach(
@@ -94,8 +100,19 @@ def attach(
         if port in links(outside()):
             run([*_outside_ip(), "link", "delete", port])
         run(
-            [*_outside_ip(), "link", "add", port, "type", "veth"]
-            + ["peer", "name", name, "netns", _namespace_id(netns)]
+            [
+                *_outside_ip(),
+                "link",
+                "add",
+                port,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                name,
+                "netns",
+                _namespace_id(netns),
+            ]
         )
     run([*_outside_ip(), "link", "set", port, "master", bridge, "up"])
     if address and not _has(links(netns)[name], address):
@@ -135,23 +152,28 @@ def _ensure_address(name: str, address: IPv4Interface) -> None:
         run([*_outside_ip(), "route", "replace", *route, "src", source])
 
 
-def _ensure_control_link() -> None:
+def _ensure_control_link(managed: Iterable[IPv4Address]) -> None:
+    """Connect this machine to the nodes, one route a node.
+
+    No wider route, and none to the VPSs: a machine may itself use addresses of the
+    documentation ranges, for a mirror say. VPSs are reached from `OUTSIDE`.
+    """
     if CONTROL_LINK not in links():
         if "control" in links(outside()):
             run([*_outside_ip(), "link", "delete", "control"])
-        run(
-            ["ip", "link", "add", CONTROL_LINK, "type", "veth"]
-            + ["peer", "name", "control", "netns", OUTSIDE]
-        )
+        peer = ["peer", "name", "control", "netns", OUTSIDE]
+        run(["ip", "link", "add", CONTROL_LINK, "type", "veth", *peer])
     run([*_outside_ip(), "link", "set", "control", "master", MANAGEMENT_BRIDGE, "up"])
     run(["ip", "address", "replace", str(CONTROL), "dev", CONTROL_LINK])
     run(["ip", "link", "set", CONTROL_LINK, "up"])
-    run(["ip", "route", "replace", str(PUBLIC), "via", str(MANAGEMENT.ip), "dev", CONTROL_LINK])
+    for address in managed:
+        run(["ip", "route", "replace", str(address), "dev", CONTROL_LINK, "src", str(CONTROL.ip)])
 
 
 def _has(link: dict[str, Any], address: IPv4Interface) -> bool:
     return any(
-        IPv4Address(found["local"]) == address.ip and found["prefixlen"] == address.network.prefixlen
+        IPv4Address(found["local"]) == address.ip
+        and found["prefixlen"] == address.network.prefixlen
         for found in link["addr_info"]
         if found["family"] == "inet"
     )

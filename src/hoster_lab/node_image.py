@@ -48,8 +48,17 @@ def ensure(progress: Progress) -> str:
         with progress.step("Build the host nodes' system (about 1 min, once)"):
             debian.bootstrap(RECIPE, place / "node.tar")
             run(
-                ["podman", "import", "--quiet", "--change", 'CMD ["/sbin/init"]']
-                + ["--change", "STOPSIGNAL SIGRTMIN+3", str(place / "node.tar"), name()]
+                [
+                    "podman",
+                    "import",
+                    "--quiet",
+                    "--change",
+                    'CMD ["/sbin/init"]',
+                    "--change",
+                    "STOPSIGNAL SIGRTMIN+3",
+                    str(place / "node.tar"),
+                    name(),
+                ]
             )
     return name()
 

@@ -111,10 +111,22 @@ def create(
     _fill_kept(image, kept)
     volumes = [f"--volume={kept / folder.lstrip('/')}:{folder}" for folder in _KEPT_FOLDERS]
     run(
-        ["podman", "create", f"--name={container}", f"--hostname={hostname}"]
-        + [f"--label={LABEL}={owner}", "--systemd=always", "--privileged", "--network=none"]
-        + ["--log-driver=none", "--stop-timeout", str(STOP_SECONDS)]
-        + [*runtime_options(), *volumes, image]
+        [
+            "podman",
+            "create",
+            f"--name={container}",
+            f"--hostname={hostname}",
+            f"--label={LABEL}={owner}",
+            "--systemd=always",
+            "--privileged",
+            "--network=none",
+            "--log-driver=none",
+            "--stop-timeout",
+            str(STOP_SECONDS),
+            *runtime_options(),
+            *volumes,
+            image,
+        ]
     )
     for source in (host_key, host_key.with_suffix(".pub")):
         run(["podman", "cp", str(source), f"{container}:/etc/ssh/{source.name}"])
@@ -189,7 +201,11 @@ def _fill_kept(image: str, kept: Path) -> None:
             unfinished = target.with_name(f".{target.name}.copying")
             shutil.rmtree(unfinished, ignore_errors=True)
             source = root / folder.lstrip("/")
-            run(["cp", "-a", str(source), str(unfinished)] if source.is_dir() else ["mkdir", str(unfinished)])
+            run(
+                ["cp", "-a", str(source), str(unfinished)]
+                if source.is_dir()
+                else ["mkdir", str(unfinished)]
+            )
             os.replace(unfinished, target)  # noqa: PTH105 - a folder, all or nothing
     finally:
         run(["podman", "image", "unmount", image], check=False)

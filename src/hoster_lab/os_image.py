@@ -27,8 +27,10 @@ SECTOR_BYTES = 512
 FIRST_PARTITION_MIB = 1
 VIRTUAL_SIZE_GIB = 2
 _BOOT_CODE_BYTES = 440  # after it: disk signature and partition table
-_GRUB_MODULES = ("biosdisk", "part_msdos", "ext2", "normal", "linux", "search", "search_fs_uuid")
-_GRUB_MODULES += ("configfile", "echo", "test", "serial", "terminal", "minicmd", "reboot", "halt")
+_GRUB_MODULES = (
+    *("biosdisk", "part_msdos", "ext2", "normal", "linux", "search", "search_fs_uuid"),
+    *("configfile", "echo", "test", "serial", "terminal", "minicmd", "reboot", "halt"),
+)
 
 RECIPE = cache.Recipe(
     name="debian-12",
@@ -88,14 +90,37 @@ def _build(place: Path, result: Path) -> None:
     shutil.copy(next((root / "boot").glob("initrd.img-*")), result / "initrd.img")
     _partition(disk)
     run(
-        ["mkfs.ext4", "-q", "-F", "-L", "root", "-U", filesystem, "-d", str(root)]
-        + ["-E", f"offset={FIRST_PARTITION_MIB * MIB}", str(disk)]
-        + [f"{VIRTUAL_SIZE_GIB * 1024 - FIRST_PARTITION_MIB}M"]
+        [
+            "mkfs.ext4",
+            "-q",
+            "-F",
+            "-L",
+            "root",
+            "-U",
+            filesystem,
+            "-d",
+            str(root),
+            "-E",
+            f"offset={FIRST_PARTITION_MIB * MIB}",
+            str(disk),
+            f"{VIRTUAL_SIZE_GIB * 1024 - FIRST_PARTITION_MIB}M",
+        ]
     )
     _install_boot_loader(root, disk)
     run(
-        ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd"]
-        + [str(disk), str(result / "debian-12.qcow2")]
+        [
+            "qemu-img",
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            "-c",
+            "-o",
+            "compression_type=zstd",
+            str(disk),
+            str(result / "debian-12.qcow2"),
+        ]
     )
     _describe(result)
 
@@ -141,8 +166,15 @@ def _partition(disk: Path) -> None:
 def _install_boot_loader(root: Path, disk: Path) -> None:
     """Put GRUB in the MBR and the gap after it, as `grub-install` does but without a device."""
     run(
-        ["chroot", str(root), "grub-mkimage", "--format=i386-pc", "--prefix=(hd0,msdos1)/boot/grub"]
-        + ["--output=/boot/grub/i386-pc/core.img", *_GRUB_MODULES]
+        [
+            "chroot",
+            str(root),
+            "grub-mkimage",
+            "--format=i386-pc",
+            "--prefix=(hd0,msdos1)/boot/grub",
+            "--output=/boot/grub/i386-pc/core.img",
+            *_GRUB_MODULES,
+        ]
     )
     folder = root / "boot/grub/i386-pc"
     core = (folder / "core.img").read_bytes()

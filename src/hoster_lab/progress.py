@@ -25,7 +25,7 @@ class Progress:
         """Print one line."""
         with self._lock:
             elapsed = time.monotonic() - self._started
-            print(f"[{elapsed:6.1f} s] {text}", file=self._stream or sys.stderr, flush=True)  # noqa: T201
+            print(f"[{elapsed:6.1f} s] {text}", file=self._stream or sys.stderr, flush=True)
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:

@@ -18,6 +18,8 @@ for unit in e2scrub_all.timer e2scrub_reap.service systemd-pstore.service; do
 done
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 
+echo LANG=C.UTF-8 > "$root/etc/default/locale"
+
 rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/var/lib/dbus/machine-id"
 : > "$root/etc/machine-id"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/log/*.log
