@@ -93,5 +93,7 @@ def _full(pools: tuple[Pool, ...], quarantine: Mapping[IPv4Address, datetime]) -
     }
     text = f"no free address in {', '.join(str(pool.cidr) for pool in pools)}"
     if waiting:
-        text += f"; {len(waiting)} in quarantine, the first free on {min(waiting.values()):%Y-%m-%d}"
+        text += (
+            f"; {len(waiting)} in quarantine, the first free on {min(waiting.values()):%Y-%m-%d}"
+        )
     return NoRoomError(text, remedy="Add a pool to the location in inventory/.")

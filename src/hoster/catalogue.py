@@ -270,7 +270,10 @@ class Catalogue(Value):
     def contradictions(self) -> list[tuple[tuple[str, ...], str]]:
         """Say what does not fit together: the path of the key at fault, and why."""
         lost = [
-            (("hosts", node.name), f"location {node.location} is none of {', '.join(self.locations)}")
+            (
+                ("hosts", node.name),
+                f"location {node.location} is none of {', '.join(self.locations)}",
+            )
             for node in self.nodes.values()
             if node.location not in self.locations
         ]

@@ -73,7 +73,9 @@ def read(file: Path) -> ClientDeclarations:
 
 def _entries(config: dict[str, Any], key: str) -> list[tuple[str, Any]]:
     section = config.get(key)
-    return [(str(name), value) for name, value in section.items()] if isinstance(section, dict) else []
+    return (
+        [(str(name), value) for name, value in section.items()] if isinstance(section, dict) else []
+    )
 
 
 @contextmanager

@@ -21,7 +21,11 @@ def geofeed(catalogue: Catalogue) -> str:
     out = io.StringIO()
     out.write(f"# {catalogue.company.name}: where our addresses are (RFC 8805)\r\n")
     pools = sorted(
-        ((pool.cidr, location) for location in catalogue.locations.values() for pool in location.pools),
+        (
+            (pool.cidr, location)
+            for location in catalogue.locations.values()
+            for pool in location.pools
+        ),
         key=lambda entry: entry[0],
     )
     csv.writer(out).writerows(

@@ -118,9 +118,7 @@ def _node(name: str, location: str, variables: dict[str, Any]) -> dict[str, Any]
         "libvirt_uri": variables.get("libvirt_uri", f"qemu+ssh://root@{address}/system"),
     }
     optional = {"domain_type": "domain_type", "node_capacity": "capacity"}
-    return node | {
-        field: variables[key] for key, field in optional.items() if key in variables
-    }
+    return node | {field: variables[key] for key, field in optional.items() if key in variables}
 
 
 def _placed(

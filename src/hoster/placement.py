@@ -107,13 +107,13 @@ def place(
     """
     taken, more = usage(catalogue, declared), Resources.of_plan(plan)
     nodes = [node for node in catalogue.nodes_of(location) if wish in {None, node.name}]
-    short = {
-        node.name: shortages(node, taken.get(node.name, Resources()), more) for node in nodes
-    }
+    short = {node.name: shortages(node, taken.get(node.name, Resources()), more) for node in nodes}
     fitting = [node for node in nodes if not short[node.name]]
     if not fitting:
         raise _no_room(location, short)
-    best = max(fitting, key=lambda node: _share_left(node, taken.get(node.name, Resources()) + more))
+    best = max(
+        fitting, key=lambda node: _share_left(node, taken.get(node.name, Resources()) + more)
+    )
     return best.name
 
 
@@ -147,5 +147,6 @@ def _no_room(location: str, short: Mapping[str, list[str]]) -> NoRoomError:
     reason = "\n".join(lines) or "  it has no such host node"
     return NoRoomError(
         f"no room at {location}:\n{reason}",
-        remedy="Choose a smaller plan or another location, or add a host node. Nothing was written.",
+        remedy="Choose a smaller plan or another location, or add a host node. "
+        "Nothing was written.",
     )

@@ -51,7 +51,9 @@ def problems_of(
 
 def _location(details: ErrorDetails) -> list[str | int]:
     # pydantic names the branch of a union as one more step; people know keys only.
-    return [part for part in details["loc"] if not str(part).startswith(("constrained-", "literal["))]
+    return [
+        part for part in details["loc"] if not str(part).startswith(("constrained-", "literal["))
+    ]
 
 
 def _sentence(details: ErrorDetails, known: Iterable[str]) -> str:

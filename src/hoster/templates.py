@@ -19,7 +19,7 @@ def folder() -> Path:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    import jinja2  # noqa: PLC0415 - a command that renders nothing does not pay for it
+    import jinja2
 
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder()),

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_libvirt as libvirt
 
-from hoster import addresses
-from hoster.declarations import parse_vps
-from hoster.errors import RuleError
+from hoster import addresses, declaration_files, rules
+from hoster.errors import ConfigurationError, RuleError
 from hoster.inventory import load_catalogue
 from hoster.project import Project
 from hoster.stack.deployed import DeployedVps, violations
@@ -37,14 +36,11 @@ def declare() -> None:
         ConfigurationError: inventory or declaration is not valid.
         RuleError: the declaration would change what is final (C4.3, C4.7, C10.1).
     """
-    catalogue = load_catalogue(Project.find().inventory)
-    client, config = pulumi.get_stack(), pulumi.Config("hoster")
-    declared = [
-        parse_vps(client, name, fields, catalogue)
-        for name, fields in sorted((config.get_object("vps") or {}).items())
-    ]
+    project = Project.find()
+    catalogue = load_catalogue(project.inventory)
+    declared = _declared(project, catalogue)
     _refuse_changes_of_what_is_final(declared, catalogue)
-    access = config.get_secret_object("access") or pulumi.Output.secret({})
+    access = pulumi.Config("hoster").get_secret_object("access") or pulumi.Output.secret({})
     nodes = {vps.node: _provider(catalogue, vps.node) for vps in declared}
     servers = {
         vps.name: VirtualServer(
@@ -58,12 +54,25 @@ def declare() -> None:
     pulumi.export("vps", outputs)
 
 
+def _declared(project: Project, catalogue: Catalogue) -> tuple[VpsDeclaration, ...]:
+    client = declaration_files.read(project.declaration(pulumi.get_stack()))
+    if found := rules.check_client(catalogue, client):
+        raise ConfigurationError(
+            "\n".join(
+                f"{finding.file.name}: {'.'.join(finding.keys)}: {finding.message}"
+                for finding in found
+            ),
+            remedy="`hoster check` tells the lines, and judges all clients at once.",
+        )
+    return client.vps
+
+
 def _provider(catalogue: Catalogue, node: str) -> libvirt.Provider:
     return libvirt.Provider(node, uri=catalogue.nodes[node].libvirt_uri)
 
 
 def _refuse_changes_of_what_is_final(
-    declared: list[VpsDeclaration], catalogue: Catalogue
+    declared: tuple[VpsDeclaration, ...], catalogue: Catalogue
 ) -> None:
     before = deployed()
     found = [
@@ -95,7 +104,7 @@ def _facts(vps: VpsDeclaration, catalogue: Catalogue) -> DeployedVps:
         location=vps.location,
         node=vps.node,
         ipv4=str(vps.ipv4),
-        image=str(vps.image),
+        image=vps.image,
         plan=vps.plan,
         disk_gib=catalogue.plans[vps.plan].disk_gib,
     )
@@ -114,7 +123,7 @@ def _arguments(
         network=network,
         tap=addresses.tap_name(vps.ipv4),
         metadata=metadata_xml(_metadata(vps, plan, network)),
-        user=catalogue.images[vps.image.name].default_user,
+        user=catalogue.images[vps.image_name].default_user,
         ssh_keys=vps.ssh_keys,
         password_hash=access.apply(lambda hashes: _hash_of(hashes, vps)),
         domain_type=catalogue.nodes[vps.node].domain_type,
@@ -138,9 +147,7 @@ def _hash_of(hashes: Mapping[str, str], vps: VpsDeclaration) -> str:
 
 
 def _network(vps: VpsDeclaration, catalogue: Catalogue) -> Network:
-    pool = next(
-        pool for pool in catalogue.locations[vps.location].pools if vps.ipv4 in pool.cidr
-    )
+    pool = next(pool for pool in catalogue.locations[vps.location].pools if vps.ipv4 in pool.cidr)
     return Network(
         address=IPv4Interface(f"{vps.ipv4}/{pool.cidr.prefixlen}"),
         mac=addresses.mac_address(vps.ipv4),
@@ -169,7 +176,7 @@ def _metadata(vps: VpsDeclaration, plan: Plan, network: Network) -> VpsMetadata:
 def _outputs(vps: VpsDeclaration, catalogue: Catalogue, server: VirtualServer) -> dict[str, Any]:
     return {
         **_facts(vps, catalogue).outputs(),
-        "user": catalogue.images[vps.image.name].default_user,
+        "user": catalogue.images[vps.image_name].default_user,
         "domain": vps.full_name.replace("/", "."),
         "uuid": server.uuid,
     }

@@ -1,0 +1,131 @@
+"""What every subcommand shares: options, the project, tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from click.shell_completion import CompletionItem
+
+    from hoster.catalogue import Catalogue
+    from hoster.project import Project
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
+dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be done; write nothing.")
+
+
+def project() -> Project:
+    """Return the project that the command line names, or the one of this folder.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    from hoster.project import Project
+
+    context = click.get_current_context(silent=True)
+    options = (context.find_root().obj if context else None) or {}
+    return Project.find(options.get("project"))
+
+
+def catalogue() -> Catalogue:
+    """Return the project's catalogue.
+
+    Raises:
+        InventoryError: it is not valid.
+    """
+    from hoster.inventory import load_catalogue
+
+    return load_catalogue(project().inventory)
+
+
+def say(text: str) -> None:
+    """Tell a person something; standard output stays for data."""
+    click.echo(text, err=True)
+
+
+def print_json(data: Any) -> None:
+    """Print data for a program."""
+    click.echo(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """Print rows: a table on a terminal, tab-separated values in a pipe."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            click.echo("\t".join(str(value) for value in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*(str(value) for value in row))
+    Console().print(table)
+
+
+class CatalogueName(click.ParamType):
+    """A name of the catalogue's section, completed by the shell; judged later, with near names."""
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+        self.name = section.removesuffix("s")
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Offer the names that there are; nothing where the inventory cannot be read."""
+        from click.shell_completion import CompletionItem
+
+        from hoster.errors import HosterError
+
+        try:
+            with ctx:
+                names = getattr(catalogue(), self.section)
+        except HosterError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class VpsName(click.ParamType):
+    """A ``client/vps`` name, completed out of the declarations."""
+
+    name = "client/vps"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split the name."""
+        if isinstance(value, tuple):
+            return value
+        client, slash, vps = str(value).partition("/")
+        if not (client and slash and vps) or "/" in vps:
+            self.fail(f"«{value}» is not of the form client/vps, as in acme/web", param, ctx)
+        return client, vps
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Offer the declared names."""
+        from click.shell_completion import CompletionItem
+
+        from hoster.declaration_files import read_all
+        from hoster.errors import HosterError
+
+        try:
+            with ctx:
+                names = [vps.full_name for vps in read_all(project())]
+        except HosterError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -1,0 +1,75 @@
+"""``hoster show``: what is declared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from hoster.cli import _common
+
+if TYPE_CHECKING:
+    from hoster.catalogue import Catalogue
+    from hoster.declarations import VpsDeclaration
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--deployed", is_flag=True, help="Ask each stack what it last deployed, too.")
+@_common.as_json
+def show(name: str | None, deployed: bool, as_json: bool) -> None:
+    """Show the declared VPSs: of everybody, of a client, or one (acme/web).
+
+    \b
+    Examples:
+      hoster show
+      hoster show acme
+      hoster show acme/web --deployed --json
+    """
+    from hoster.declaration_files import read_all
+    from hoster.errors import ConfigurationError
+    from hoster.problems import near
+
+    declared = list(read_all(_common.project()))
+    chosen = [vps for vps in declared if name in {None, vps.client, vps.full_name}]
+    if name and not chosen:
+        known = {vps.full_name for vps in declared} | {vps.client for vps in declared}
+        raise ConfigurationError(f"nothing is declared as {name}{near(name, known)}")
+    content = _common.catalogue()
+    rows = [_row(vps, content) for vps in chosen]
+    if deployed:
+        _add_deployed(rows, {vps.client for vps in chosen})
+    if as_json:
+        _common.print_json({"vps": rows})
+    else:
+        columns = list(rows[0]) if rows else ["name"]
+        _common.print_table(columns, [list(row.values()) for row in rows])
+
+
+def _row(vps: VpsDeclaration, content: Catalogue) -> dict[str, Any]:
+    from hoster import addresses
+
+    plan = content.plans.get(vps.plan)
+    return {
+        "name": vps.full_name,
+        "plan": vps.plan,
+        "vcpus": plan.vcpus if plan else None,
+        "memory_mib": plan.memory_mib if plan else None,
+        "disk_gib": plan.disk_gib if plan else None,
+        "image": vps.image,
+        "location": vps.location,
+        "node": vps.node,
+        "ipv4": str(vps.ipv4),
+        "tap": addresses.tap_name(vps.ipv4),
+        "mac": addresses.mac_address(vps.ipv4),
+        "term_months": vps.term_months,
+    }
+
+
+def _add_deployed(rows: list[dict[str, Any]], clients: set[str]) -> None:
+    from hoster.pulumi_cli import stack_outputs
+
+    outputs = {client: stack_outputs(_common.project(), client).get("vps", {}) for client in clients}
+    for row in rows:
+        client, _, vps = row["name"].partition("/")
+        row["deployed_plan"] = outputs[client].get(vps, {}).get("plan")
