@@ -1,0 +1,232 @@
+"""Pools and volumes on a host: look-ups, contents, and the marks of unfinished creates."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from libvirt_provider import _xml
+from libvirt_provider._connection import found, reported
+from libvirt_provider.errors import ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from libvirt_provider._connection import Host
+
+FILE_POOLS = frozenset({"dir", "fs", "netfs", "gluster", "vstorage"})
+CHUNK_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What a volume's XML says."""
+
+    name: str
+    key: str
+    path: str
+    block: bool
+    capacity: int
+    format: str | None
+    backing_path: str | None
+
+    @classmethod
+    def of(cls, volume: Any) -> VolumeFacts:
+        """Return the facts of a ``virStorageVol``, read from the disk where that is possible."""
+        found(volume.info)
+        root = _xml.parse(volume.XMLDesc(0))
+        form = root.find("target/format")
+        return cls(
+            name=root.findtext("name"),
+            key=root.findtext("key"),
+            path=root.findtext("target/path"),
+            block=root.get("type") == "block",
+            capacity=int(root.findtext("capacity")),
+            format=None if form is None else form.get("type"),
+            backing_path=root.findtext("backingStore/path"),
+        )
+
+
+def uuid_of(urn: str) -> str:
+    """Return the UUID of a pool or network that the resource *urn* makes: always the same."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, urn))
+
+
+def pool(host: Host, name: str) -> Any:
+    """Return a pool that runs.
+
+    Raises:
+        ProviderError: there is none of that name on the host, or it is not active.
+    """
+    connection = host.connection()
+    with reported(f"pool {name!r}"):
+        pool_ = found(connection.storagePoolLookupByName, name)
+        if pool_ is None:
+            there = ", ".join(sorted(p.name() for p in connection.listAllStoragePools())) or "none"
+            raise ProviderError(
+                f"there is no storage pool {name!r} on {host.uri} (it has: {there})"
+            )
+        if not pool_.isActive():
+            raise ProviderError(f"storage pool {name!r} on {host.uri} is not active: start it")
+    return pool_
+
+
+def volume_named(pool_: Any, name: str) -> Any:
+    """Return the volume *name* of a pool, or None; a pool that has not seen it looks again."""
+    with reported(f"volume {name!r}"):
+        volume = found(pool_.storageVolLookupByName, name)
+        if volume is None:
+            pool_.refresh(0)
+            volume = found(pool_.storageVolLookupByName, name)
+    return volume
+
+
+def volume_keyed(host: Host, key: str, pool_name: str | None = None) -> Any:
+    """Return the volume with *key*, or None; its pool looks again where it has not seen it."""
+    connection = host.connection()
+    with reported(f"volume {key}"):
+        volume = found(connection.storageVolLookupByKey, key)
+        if volume is None and pool_name:
+            seen = found(connection.storagePoolLookupByName, pool_name)
+            if seen is not None and seen.isActive():
+                seen.refresh(0)
+                volume = found(connection.storageVolLookupByKey, key)
+    return volume
+
+
+def upload(host: Host, volume: Any, chunks: Iterator[bytes], length: int) -> None:
+    """Fill *volume* with *length* bytes. The test driver keeps no content."""
+    if host.is_test:
+        return
+    stream = host.connection().newStream(0)
+    try:
+        volume.upload(stream, 0, length, 0)
+        for chunk in chunks:
+            _send(stream, chunk)
+        stream.finish()
+    except BaseException:
+        stream.abort()
+        raise
+
+
+def _send(stream: Any, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        sent = stream.send(bytes(view))
+        view = view[sent:]
+
+
+def download(host: Host, volume: Any) -> bytes:
+    """Return the content of a small volume."""
+    stream = host.connection().newStream(0)
+    content: list[bytes] = []
+    volume.download(stream, 0, 0, 0)
+    stream.recvAll(lambda _stream, data, _opaque: content.append(data), None)
+    stream.finish()
+    return b"".join(content)
+
+
+def users_of(host: Host, path: str) -> list[str]:
+    """Return the names of the domains, running or not, that have the disk *path*."""
+    connection = host.connection()
+    names = []
+    for domain in connection.listAllDomains():
+        for flags in _definitions(domain):
+            sources = _xml.parse(domain.XMLDesc(flags)).iterfind("devices/disk/source")
+            if any(path in {source.get("file"), source.get("dev")} for source in sources):
+                names.append(domain.name())
+                break
+    return names
+
+
+def _definitions(domain: Any) -> tuple[int, ...]:
+    inactive = 2  # VIR_DOMAIN_XML_INACTIVE
+    if not domain.isActive():
+        return (0,)
+    return (0, inactive) if domain.isPersistent() else (0,)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An empty volume beside one that is being made, whose name says by which resource.
+
+    It outlives the create, so that a run that was killed before it could write its state is
+    told from somebody else's volume of that name. See docs/decisions/0001.
+    """
+
+    pool: Any
+    volume: str
+    urn: str
+
+    @property
+    def _stem(self) -> str:
+        return f"{self.volume}.{hashlib.sha256(self.urn.encode()).hexdigest()[:16]}"
+
+    def _names(self) -> dict[bool, str]:
+        return {True: f"{self._stem}.filling", False: f"{self._stem}.made"}
+
+    def set(self, *, filling: bool) -> None:
+        """Put the mark; ``filling`` says that content is on its way into the volume."""
+        root = _xml.root("volume")
+        name = self._names()[filling]
+        _xml.add(root, "name", name)
+        _xml.add(root, "capacity", 1)
+        _xml.add(_xml.add(root, "target"), "format", type="raw")
+        if found(self.pool.storageVolLookupByName, name) is None:
+            self.pool.createXML(_xml.text_of(root), 0)
+
+    def filled(self) -> None:
+        """The content is complete."""
+        self.set(filling=False)
+        self._remove(filling=True)
+
+    def read(self) -> bool | None:
+        """Return whether the volume is being filled; None where there is no mark."""
+        names = self._names()
+        for filling in (True, False):
+            if found(self.pool.storageVolLookupByName, names[filling]) is not None:
+                return filling
+        return None
+
+    def clear(self) -> None:
+        """Take the mark away: the state knows the volume, or it is gone."""
+        for filling in (True, False):
+            self._remove(filling=filling)
+
+    def _remove(self, *, filling: bool) -> None:
+        volume = found(self.pool.storageVolLookupByName, self._names()[filling])
+        if volume is not None:
+            volume.delete(0)
+
+
+@dataclass
+class Marks:
+    """The marks set by this process, by the path of their volumes."""
+
+    _by_path: dict[str, Mark]
+
+    def remember(self, path: str, mark: Mark) -> None:
+        """Keep *mark* until something that comes after the volume in the state needs it."""
+        self._by_path[path] = mark
+
+    def clear(self, path: str) -> None:
+        """A later resource names the volume, so the state has it: the mark has served."""
+        mark = self._by_path.pop(path, None)
+        if mark is not None:
+            with reported(f"mark of volume {path}"):
+                mark.clear()
+
+
+MARKS = Marks({})
+
+
+def without_leftovers(undo: Callable[[], Any]) -> None:
+    """Undo a step of a failed create; the first error is the one that counts."""
+    import libvirt
+
+    try:
+        undo()
+    except libvirt.libvirtError:
+        return
