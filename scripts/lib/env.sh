@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Where things are. To have the toolkit's commands on PATH: source scripts/lib/env.sh
 
-HOSTER_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+HOSTER_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")/../.." && pwd)
 HOSTER_CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/hoster"
 
 # The venv first: the Python language host takes the first python3 that it finds on PATH.
