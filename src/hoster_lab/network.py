@@ -24,6 +24,7 @@ MANAGEMENT = IPv4Interface("198.51.100.1/24")
 MANAGEMENT_BRIDGE = "mgmt"
 CONTROL = IPv4Interface("198.51.100.254/32")
 CONTROL_LINK = "hoster-mgmt"
+_OWN_LINKS = "hoster-"
 PUBLIC = IPv4Network("203.0.113.0/24")
 
 _FORWARDING = (
@@ -64,7 +65,7 @@ def foreign_routes() -> list[str]:
         route
         for route in found
         if route["dst"] != "default"
-        and route.get("dev") != CONTROL_LINK
+        and not route.get("dev", "").startswith(_OWN_LINKS)
         and IPv4Network(route["dst"]).overlaps(MANAGEMENT.network)
     ]
     return [
@@ -120,6 +121,29 @@ def attach(
     run([*inside(netns), "ip", "link", "set", name, "up"])
     if address:
         run([*inside(netns), "ip", "route", "replace", "default", "via", str(MANAGEMENT.ip)])
+
+
+def connect(
+    netns: Path,
+    name: str,
+    link: str,
+    ours: IPv4Interface | None = None,
+    theirs: IPv4Address | None = None,
+) -> None:
+    """Connect interface *name* of a namespace straight to this machine's *link*."""
+    if name not in links(netns):
+        if link in links():
+            run(["ip", "link", "delete", link])
+        peer = ["peer", "name", name, "netns", _namespace_id(netns)]
+        run(["ip", "link", "add", link, "type", "veth", *peer])
+    run(["ip", "link", "set", link, "up"])
+    run([*inside(netns), "ip", "link", "set", name, "up"])
+    if ours and theirs:
+        run(["ip", "address", "replace", str(ours), "dev", link])
+        run(["ip", "route", "replace", str(theirs), "dev", link, "src", str(ours.ip)])
+        there = [*inside(netns), "ip"]
+        run([*there, "address", "replace", f"{theirs}/32", "dev", name])
+        run([*there, "route", "replace", str(ours.ip), "dev", name, "src", str(theirs)])
 
 
 def remove() -> None:
