@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network, summarize_address_range
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -290,7 +291,7 @@ class Catalogue(Value):
                 ("locations", name, "pools", str(index), "cidr"),
                 f"{cidr} overlaps {before} of {other}: an address would have two places",
             )
-            for (before, other, _), (cidr, name, index) in zip(pools, pools[1:], strict=False)
+            for (before, other, _), (cidr, name, index) in pairwise(pools)
             if cidr.overlaps(before)
         ]
 

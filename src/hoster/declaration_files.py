@@ -150,13 +150,25 @@ def _edited(file: Path, edit: Callable[[Any], None]) -> str:
     from ruamel.yaml.util import load_yaml_guess_indent
 
     text = file.read_text(encoding="utf-8") if file.exists() else ""
-    document, indent, offset = load_yaml_guess_indent(text, preserve_quotes=True)
-    document = document if document is not None else CommentedMap()
-    edit(document)
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 10_000
-    editor.indent(mapping=2, sequence=indent or 4, offset=offset if offset is not None else 2)
+    document, indent, offset = load_yaml_guess_indent(text, yaml=editor)
+    if offset is None:  # no list in it yet: ours stand two spaces in
+        indent, offset = 4, 2
+    editor.indent(mapping=_mapping_indent(text), sequence=indent, offset=offset)
+    document = document if document is not None else CommentedMap()
+    edit(document)
     out = io.StringIO()
     editor.dump(document, out)
     return out.getvalue()
+
+
+def _mapping_indent(text: str) -> int:
+    """Return how far the file's author indents a mapping; 2 where nothing tells."""
+    nested = (
+        len(line) - len(line.lstrip())
+        for line in text.splitlines()
+        if line.startswith(" ") and line.strip() and line.lstrip()[0] not in "-#"
+    )
+    return next(nested, 2)

@@ -60,15 +60,11 @@ def choose(
     """
     plan, location = _known(catalogue, order)
     release = catalogue.images[order.image].default_release
-    node = placement.place(
-        catalogue, declared, plan=plan, location=order.location, wish=order.node
-    )
+    node = placement.place(catalogue, declared, plan=plan, location=order.location, wish=order.node)
     ipv4 = addresses.allocate(
         location.pools,
         taken=declared.addresses(),
-        quarantine=addresses.quarantined(
-            released, catalogue.policy.address_quarantine_days, now
-        ),
+        quarantine=addresses.quarantined(released, catalogue.policy.address_quarantine_days, now),
         wish=order.ipv4,
     )
     fields = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from hoster.declaration_files import write
 from hoster.errors import ConfigurationError, ToolError
 
 if TYPE_CHECKING:
@@ -27,9 +28,11 @@ def ensure_stack(project: Project, client: str) -> None:
     """
     if client not in _stacks(project):
         _pulumi(project, "stack", "init", client, "--no-select", "--non-interactive")
-    if not _has_encryption(project.declaration(client)):
-        # Known to the backend, but its file was lost or never written.
-        _pulumi(project, "stack", "change-secrets-provider", "passphrase", "--stack", client)
+    declaration = project.declaration(client)
+    if not _has_encryption(declaration):
+        # Known to the backend, but its file was lost, or written by hand.
+        written = declaration.read_text(encoding="utf-8") if declaration.is_file() else ""
+        write(declaration, written + yaml.safe_dump(_encryption(project, client)))
 
 
 def encrypt(project: Project, client: str, value: str) -> str:
@@ -73,6 +76,15 @@ def stack_outputs(project: Project, client: str) -> dict[str, Any]:
 def _stacks(project: Project) -> set[str]:
     listed = json.loads(_pulumi(project, "stack", "ls", "--json"))
     return {stack["name"].rpartition("/")[2] for stack in listed}
+
+
+def _encryption(project: Project, client: str) -> dict[str, str]:
+    """Return what the stack's file has to say of its encryption, out of the stack's state."""
+    exported = json.loads(_pulumi(project, "stack", "export", "--stack", client))
+    state = exported["deployment"]["secrets_providers"]["state"]
+    if "salt" in state:
+        return {"encryptionsalt": state["salt"]}
+    return {"secretsprovider": state["url"], "encryptedkey": state["encryptedkey"]}
 
 
 def _has_encryption(declaration: Path) -> bool:

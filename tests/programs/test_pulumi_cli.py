@@ -40,7 +40,9 @@ def test_a_stack_is_made_once_with_its_own_salt(project: Project) -> None:
     assert project.declaration("acme").read_text() == first
 
 
-def test_a_declaration_without_salt_gets_one_and_keeps_what_ops_wrote(project: Project) -> None:
+def test_a_declaration_without_salt_gets_one_and_keeps_what_ops_wrote(
+    project: Project, tmp_path: Path
+) -> None:
     pulumi_cli.ensure_stack(project, "acme")
     written = "# kept by hand\nconfig:\n  hoster:vps: {}\n"
     project.declaration("acme").write_text(written)
@@ -48,6 +50,25 @@ def test_a_declaration_without_salt_gets_one_and_keeps_what_ops_wrote(project: P
     text = project.declaration("acme").read_text()
     assert text.startswith(written)
     assert "encryptionsalt: v1:" in text
+    assert opened(project, pulumi_cli.encrypt(project, "acme", SECRET), tmp_path) == SECRET
+
+
+def test_a_lost_declaration_gets_the_salt_of_its_stack(project: Project, tmp_path: Path) -> None:
+    pulumi_cli.ensure_stack(project, "acme")
+    sealed = pulumi_cli.encrypt(project, "acme", SECRET)
+    project.declaration("acme").unlink()
+    pulumi_cli.ensure_stack(project, "acme")
+    assert opened(project, sealed, tmp_path) == SECRET
+
+
+def opened(project: Project, sealed: str, folder: Path) -> str:
+    """Decrypt as the stack's own program would."""
+    document = yaml.safe_load(project.declaration("acme").read_text())
+    copy = folder / "Pulumi.acme.yaml"
+    copy.write_text(yaml.safe_dump(document | {"config": {"hoster:opened": {"secure": sealed}}}))
+    return pulumi_cli._pulumi(
+        project, "config", "get", "hoster:opened", "--stack", "acme", "--config-file", str(copy)
+    ).strip()
 
 
 def test_a_secret_is_sealed_for_its_stack_and_the_declaration_is_left_alone(
@@ -57,13 +78,7 @@ def test_a_secret_is_sealed_for_its_stack_and_the_declaration_is_left_alone(
     before = project.declaration("acme").read_text()
     sealed = pulumi_cli.encrypt(project, "acme", SECRET)
     assert project.declaration("acme").read_text() == before
-    document = yaml.safe_load(before) | {"config": {"hoster:opened": {"secure": sealed}}}
-    copy = tmp_path / "Pulumi.acme.yaml"
-    copy.write_text(yaml.safe_dump(document))
-    opened = pulumi_cli._pulumi(
-        project, "config", "get", "hoster:opened", "--stack", "acme", "--config-file", str(copy)
-    )
-    assert opened.strip() == SECRET
+    assert opened(project, sealed, tmp_path) == SECRET
 
 
 def test_a_client_without_a_stack_has_no_outputs(project: Project) -> None:

@@ -69,7 +69,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     Console().print(table)
 
 
-class CatalogueName(click.ParamType):
+class CatalogueName(click.ParamType[str]):
     """A name of the catalogue's section, completed by the shell; judged later, with near names."""
 
     def __init__(self, section: str) -> None:
@@ -95,7 +95,7 @@ class CatalogueName(click.ParamType):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-class VpsName(click.ParamType):
+class VpsName(click.ParamType[tuple[str, str]]):
     """A ``client/vps`` name, completed out of the declarations."""
 
     name = "client/vps"

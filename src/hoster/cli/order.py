@@ -141,7 +141,9 @@ def _public_key(key: str) -> str:
 
     file = Path(key).expanduser()
     try:
-        text = file.read_text(encoding="utf-8").strip() if "\n" not in key and file.is_file() else key
+        text = (
+            file.read_text(encoding="utf-8").strip() if "\n" not in key and file.is_file() else key
+        )
         return checked(text)
     except (OSError, ValueError) as error:
         raise ConfigurationError(

@@ -69,7 +69,9 @@ def _row(vps: VpsDeclaration, content: Catalogue) -> dict[str, Any]:
 def _add_deployed(rows: list[dict[str, Any]], clients: set[str]) -> None:
     from hoster.pulumi_cli import stack_outputs
 
-    outputs = {client: stack_outputs(_common.project(), client).get("vps", {}) for client in clients}
+    outputs = {
+        client: stack_outputs(_common.project(), client).get("vps", {}) for client in clients
+    }
     for row in rows:
         client, _, vps = row["name"].partition("/")
         row["deployed_plan"] = outputs[client].get(vps, {}).get("plan")

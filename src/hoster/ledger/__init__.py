@@ -1,1 +1,329 @@
-"""."""
+"""The ledger: who the clients are, what was ordered and delivered, which mails are due."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from hoster.access import AccessCodes, generate
+from hoster.clients import Client
+from hoster.errors import ConfigurationError, RuleError
+from hoster.ledger._engine import forget, migrate, open_engine
+from hoster.ledger._schema import (
+    AccessCodeRow,
+    ClientRow,
+    EventRow,
+    MailRow,
+    ReleasedAddressRow,
+)
+from hoster.problems import near
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime, timedelta
+
+    from sqlalchemy import Engine
+
+QUEUED, SENT, FAILED = "queued", "sent", "failed"
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail of the outbox. ``values`` hold no secret; ``vps`` names whose codes go with it."""
+
+    id: int
+    occasion: str
+    client: str
+    template: str
+    values: dict[str, Any]
+    vps: str | None
+    message_id: str
+    state: str
+    attempts: int
+    queued_at: datetime
+    next_attempt_at: datetime
+    sent_at: datetime | None
+    last_error: str | None
+
+
+def actor() -> str:
+    """Return who is at the keyboard, for the audit trail."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+class Ledger:
+    """One open ledger; every method is one transaction. Times are passed in, aware."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Ledger:
+        """Open the ledger at a SQLAlchemy *url*, made and brought up to date where needed.
+
+        Raises:
+            ConfigurationError: the URL names no database that the ledger can live in.
+        """
+        engine = open_engine(url)
+        migrate(engine)
+        return cls(engine)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    # --- clients ---
+
+    def add_client(self, client: Client, now: datetime) -> bool:
+        """Keep a new client; False where it is known already, with just these details.
+
+        Raises:
+            RuleError: it is known with other details.
+        """
+        with self._transaction() as session:
+            known = session.get(ClientRow, client.name)
+            if known is not None:
+                if Client.model_validate(known.details) == client:
+                    return False
+                raise RuleError(
+                    f"the client {client.name} is known already, with other details",
+                    remedy=f"Change them: hoster client edit {client.name} --help",
+                )
+            session.add(ClientRow(name=client.name, details=client.model_dump(), created_at=now))
+            _note(session, now, "client-added", client.name)
+        return True
+
+    def edit_client(self, client: Client, now: datetime) -> list[str]:
+        """Replace a client's details; return the names of the fields that changed.
+
+        Raises:
+            ConfigurationError: there is no such client.
+        """
+        with self._transaction() as session:
+            row = _client_row(session, client.name)
+            new = client.model_dump()
+            changed = [name for name, value in new.items() if row.details.get(name) != value]
+            if changed:
+                row.details = new
+                _note(session, now, "client-edited", client.name, fields=changed)
+        return changed
+
+    def client(self, name: str) -> Client:
+        """Return a client.
+
+        Raises:
+            ConfigurationError: there is none of that name.
+        """
+        with self._transaction() as session:
+            return Client.model_validate(_client_row(session, name).details)
+
+    def clients(self) -> list[Client]:
+        """Return all clients, by name."""
+        with self._transaction() as session:
+            rows = session.scalars(select(ClientRow).order_by(ClientRow.name))
+            return [Client.model_validate(row.details) for row in rows]
+
+    # --- orders ---
+
+    def begin_order(self, vps: str, ipv4: IPv4Address, *, user: str, now: datetime) -> AccessCodes:
+        """Return the access codes of an order; the same ones again until it is delivered.
+
+        Raises:
+            RuleError: a VPS of that name was delivered before.
+        """
+        with self._transaction() as session:
+            row = session.get(AccessCodeRow, vps)
+            if row is not None and (row.delivered_at or row.password is None):
+                raise RuleError(
+                    f"{vps} was delivered before, on {row.delivered_at:%Y-%m-%d}",
+                    remedy="Order the new VPS under another name.",
+                )
+            if row is None:
+                codes = generate(vps, user)
+                row = AccessCodeRow(
+                    vps=vps,
+                    password=codes.password,
+                    password_hash=codes.password_hash,
+                    ordered_at=now,
+                )
+                session.add(row)
+                _note(session, now, "order-begun", vps, ipv4=str(ipv4))
+            row.ipv4, row.user = str(ipv4), user
+            return AccessCodes(vps, user, row.password or "", row.password_hash)
+
+    def release_address(self, ipv4: IPv4Address, *, vps: str, now: datetime) -> None:
+        """Remember that *vps* gave *ipv4* back: it rests before somebody else gets it (C4.3)."""
+        with self._transaction() as session:
+            session.merge(ReleasedAddressRow(ipv4=str(ipv4), vps=vps, released_at=now))
+            _note(session, now, "address-released", vps, ipv4=str(ipv4))
+
+    def released_addresses(self) -> dict[IPv4Address, datetime]:
+        """Return every address that was given back, and when."""
+        with self._transaction() as session:
+            rows = session.scalars(select(ReleasedAddressRow))
+            return {IPv4Address(row.ipv4): row.released_at for row in rows}
+
+    def deliver(self, vps: str, values: dict[str, Any], now: datetime) -> bool:
+        """Record the delivery and queue its mail, together and once; False where it was done.
+
+        Raises:
+            RuleError: nobody ordered *vps* here.
+        """
+        with self._transaction() as session:
+            row = session.get(AccessCodeRow, vps)
+            if row is None:
+                raise RuleError(
+                    f"{vps} was not ordered here: the ledger has no access codes for it",
+                    remedy="Declare a VPS with hoster order, or name its ledger: HOSTER_LEDGER.",
+                )
+            if row.delivered_at is not None:
+                return False
+            row.delivered_at = now
+            client = vps.partition("/")[0]
+            _queue(
+                session,
+                f"delivery:{vps}",
+                now,
+                client=client,
+                template="delivery",
+                values=values,
+                vps=vps,
+            )
+            _note(session, now, "delivered", vps, ipv4=row.ipv4)
+        return True
+
+    # --- outbox ---
+
+    def mails(self) -> list[Mail]:
+        """Return the whole outbox, oldest first."""
+        with self._transaction() as session:
+            return [_mail(row) for row in session.scalars(select(MailRow).order_by(MailRow.id))]
+
+    def claim_mail(self, now: datetime, lease: timedelta) -> Mail | None:
+        """Take the oldest due mail for *lease*, alone; None where nothing is due."""
+        free = or_(MailRow.claimed_until.is_(None), MailRow.claimed_until <= now)
+        due = (
+            select(MailRow)
+            .where(MailRow.state == QUEUED, MailRow.next_attempt_at <= now, free)
+            .order_by(MailRow.next_attempt_at, MailRow.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        with self._transaction() as session:
+            row = session.scalars(due).one_or_none()
+            if row is None:
+                return None
+            row.claimed_until = now + lease
+            row.attempts += 1
+            return _mail(row)
+
+    def codes_of(self, mail: Mail) -> AccessCodes | None:
+        """Return the access codes that go with *mail*, if any do."""
+        if mail.vps is None:
+            return None
+        with self._transaction() as session:
+            row = session.get_one(AccessCodeRow, mail.vps)
+            return AccessCodes(row.vps, row.user, row.password or "", row.password_hash)
+
+    def mail_sent(self, mail: Mail, now: datetime) -> None:
+        """Mark *mail* sent and forget the password that went with it, together (C4.2)."""
+        with self._transaction() as session:
+            row = session.get_one(MailRow, mail.id)
+            row.state, row.sent_at, row.claimed_until, row.last_error = SENT, now, None, None
+            if mail.vps is not None:
+                session.execute(
+                    update(AccessCodeRow).where(AccessCodeRow.vps == mail.vps).values(password=None)
+                )
+            _note(session, now, "mail-sent", mail.client, occasion=mail.occasion)
+        forget(self._engine)
+
+    def mail_refused(
+        self, mail: Mail, reason: str, now: datetime, *, again_at: datetime | None
+    ) -> None:
+        """Note why *mail* was not taken; try again at *again_at*, or give up where it is None."""
+        with self._transaction() as session:
+            row = session.get_one(MailRow, mail.id)
+            row.last_error, row.claimed_until = reason[:500], None
+            row.state = FAILED if again_at is None else QUEUED
+            row.next_attempt_at = again_at or row.next_attempt_at
+            if again_at is None:
+                _note(session, now, "mail-failed", mail.client, occasion=mail.occasion)
+
+    def retry_mail(self, mail_id: int, now: datetime) -> Mail:
+        """Put a failed or waiting mail at the head of the queue.
+
+        Raises:
+            ConfigurationError: there is no such mail.
+            RuleError: it was sent.
+        """
+        with self._transaction() as session:
+            row = session.get(MailRow, mail_id)
+            if row is None:
+                raise ConfigurationError(
+                    f"the outbox has no mail {mail_id}", remedy="hoster outbox"
+                )
+            if row.state == SENT:
+                raise RuleError(f"mail {mail_id} was sent on {row.sent_at:%Y-%m-%d %H:%M} UTC")
+            row.state, row.next_attempt_at, row.attempts = QUEUED, now, 0
+            _note(session, now, "mail-retried", row.client, occasion=row.occasion)
+            return _mail(row)
+
+
+def _client_row(session: Session, name: str) -> ClientRow:
+    row = session.get(ClientRow, name)
+    if row is None:
+        known = session.scalars(select(ClientRow.name)).all()
+        raise ConfigurationError(
+            f"no client {name}{near(name, known)}",
+            remedy=f"Register it: hoster client add {name} --help",
+        )
+    return row
+
+
+def _queue(
+    session: Session,
+    occasion: str,
+    now: datetime,
+    *,
+    client: str,
+    template: str,
+    values: dict[str, Any],
+    vps: str | None = None,
+) -> None:
+    session.add(
+        MailRow(
+            occasion=occasion,
+            client=client,
+            template=template,
+            values=values,
+            vps=vps,
+            message_id=f"<{uuid.uuid4()}@hoster>",
+            state=QUEUED,
+            attempts=0,
+            queued_at=now,
+            next_attempt_at=now,
+        )
+    )
+
+
+def _note(session: Session, now: datetime, kind: str, subject: str, **details: Any) -> None:
+    session.add(EventRow(at=now, actor=actor(), kind=kind, subject=subject, details=details))
+
+
+def _mail(row: MailRow) -> Mail:
+    return Mail(**{name: getattr(row, name) for name in Mail.__dataclass_fields__})

@@ -1,0 +1,131 @@
+"""``hoster deliver``: the access codes go to the client."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from hoster.cli import _common
+
+if TYPE_CHECKING:
+    from hoster.declarations import VpsDeclaration
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=_common.VpsName())
+@click.option("--all", "everybody", is_flag=True, help="Every declared VPS that is deployed.")
+@click.option(
+    "--wait",
+    "seconds",
+    type=click.IntRange(min=0),
+    default=0,
+    help="First wait until the VPS answers on its SSH port, this long at most.",
+)
+@_common.dry_run
+@_common.as_json
+def deliver(
+    names: tuple[tuple[str, str], ...],
+    everybody: bool,
+    seconds: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Mail the access codes of deployed VPSs, each once (C4.2, C14.1).
+
+    The mail is queued together with the record of the delivery, and sent at once where the mail
+    server is there; otherwise `hoster outbox send` sends it later.
+
+    \b
+    Examples:
+      hoster deliver acme/web --wait 300
+      hoster deliver --all
+
+    \b
+    Exit codes: 0 delivered, now or before; 4 queued and not sent yet; 5 not deployed.
+    """
+    if not names and not everybody:
+        raise click.UsageError("name a VPS, as in acme/web, or say --all")
+    chosen = _chosen(names, everybody=everybody)
+    results = _deliver(chosen, seconds, everybody=everybody, dry_run=dry_run)
+    if as_json:
+        _common.print_json({"deliveries": results})
+    else:
+        _common.print_table(["vps", "state"], [[row["vps"], row["state"]] for row in results])
+    if any(row["state"] == "queued" for row in results):
+        from hoster.errors import ExitCode
+
+        _common.say("Not sent yet: hoster outbox tells why, hoster outbox send tries again.")
+        sys.exit(ExitCode.RESOURCE)
+
+
+def _chosen(names: tuple[tuple[str, str], ...], *, everybody: bool) -> list[VpsDeclaration]:
+    from hoster.declaration_files import read_all
+    from hoster.errors import ConfigurationError
+    from hoster.problems import near
+
+    declared = read_all(_common.project())
+    if everybody:
+        return list(declared)
+    known = {vps.full_name: vps for vps in declared}
+    wanted = ["/".join(name) for name in names]
+    for name in wanted:
+        if name not in known:
+            raise ConfigurationError(f"no VPS {name} is declared{near(name, known)}")
+    return [known[name] for name in wanted]
+
+
+def _deliver(
+    chosen: list[VpsDeclaration], seconds: int, *, everybody: bool, dry_run: bool
+) -> list[dict[str, Any]]:
+    from datetime import UTC, datetime
+
+    from hoster import delivery, outbox
+    from hoster.errors import RuleError
+    from hoster.ledger import SENT, Ledger
+    from hoster.pulumi_cli import stack_outputs
+
+    project, content = _common.project(), _common.catalogue()
+    outputs = {client: stack_outputs(project, client) for client in {vps.client for vps in chosen}}
+    if everybody:
+        chosen = [vps for vps in chosen if vps.name in outputs[vps.client].get("vps", {})]
+    if dry_run:
+        return [{"vps": vps.full_name, "state": "would be delivered"} for vps in chosen]
+    with Ledger.open(project.ledger_url) as ledger:
+        new = set()
+        for vps in chosen:
+            if seconds:
+                delivery.wait_for(vps, seconds, _tell_waiting(vps))
+            try:
+                if delivery.deliver(
+                    ledger, vps, content, outputs=outputs[vps.client], now=datetime.now(UTC)
+                ):
+                    new.add(vps.full_name)
+            except RuleError:
+                if not everybody:
+                    raise
+        outbox.send_due(ledger, content.company, lambda: datetime.now(UTC))
+        states = {mail.vps: mail.state for mail in ledger.mails() if mail.template == "delivery"}
+    return [
+        {
+            "vps": vps.full_name,
+            "state": "delivered"
+            if states.get(vps.full_name) == SENT
+            else states.get(vps.full_name),
+            "changed": vps.full_name in new,
+        }
+        for vps in chosen
+    ]
+
+
+def _tell_waiting(vps: VpsDeclaration) -> Any:
+    last = -30.0
+
+    def tell(waited: float) -> None:
+        nonlocal last
+        if waited - last >= 30:  # noqa: PLR2004 - seconds between two lines
+            last = waited
+            _common.say(f"waiting for {vps.full_name} at {vps.ipv4} ... {waited:.0f} s")
+
+    return tell

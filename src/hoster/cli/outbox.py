@@ -1,0 +1,97 @@
+"""``hoster outbox``: which mails are due, sent, refused."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+
+import rich_click as click
+
+from hoster.cli import _common
+
+
+@click.group(invoke_without_command=True)
+@_common.as_json
+@click.pass_context
+def outbox(ctx: click.Context, as_json: bool) -> None:
+    """List the mails, without their text; send those that are due.
+
+    \b
+    Examples:
+      hoster outbox
+      hoster outbox send        # a timer runs this every minute: docs/mail.md
+      hoster outbox retry 17
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from hoster.ledger import Ledger
+
+    with Ledger.open(_common.project().ledger_url) as ledger:
+        rows = [
+            {
+                "id": mail.id,
+                "occasion": mail.occasion,
+                "client": mail.client,
+                "state": mail.state,
+                "attempts": mail.attempts,
+                "queued_at": mail.queued_at.isoformat(timespec="seconds"),
+                "next_attempt_at": mail.next_attempt_at.isoformat(timespec="seconds"),
+                "last_error": mail.last_error or "",
+            }
+            for mail in ledger.mails()
+        ]
+    if as_json:
+        _common.print_json({"mails": rows})
+    else:
+        columns = list(rows[0]) if rows else ["id"]
+        _common.print_table(columns, [list(row.values()) for row in rows])
+
+
+@outbox.command()
+@_common.as_json
+def send(as_json: bool) -> None:
+    """Send every mail that is due.
+
+    \b
+    Example:
+      hoster outbox send
+
+    \b
+    Exit codes: 0 nothing is left over; 4 the mail server did not take something.
+    """
+    from hoster.errors import ExitCode
+    from hoster.ledger import Ledger
+    from hoster.outbox import send_due
+
+    with Ledger.open(_common.project().ledger_url) as ledger:
+        report = send_due(ledger, _common.catalogue().company, lambda: datetime.now(UTC))
+    if as_json:
+        _common.print_json(vars(report))
+    else:
+        _common.say(
+            f"{len(report.sent)} sent, {len(report.later)} later, {len(report.failed)} failed"
+        )
+        for occasion, reason in (report.later | report.failed).items():
+            _common.say(f"  {occasion}: {reason}")
+    if report.later or report.failed:
+        sys.exit(ExitCode.RESOURCE)
+
+
+@outbox.command()
+@click.argument("mail_id", type=int)
+@_common.as_json
+def retry(mail_id: int, as_json: bool) -> None:
+    """Put a mail that failed, or waits, at the head of the queue.
+
+    \b
+    Example:
+      hoster outbox retry 17 && hoster outbox send
+    """
+    from hoster.ledger import Ledger
+
+    with Ledger.open(_common.project().ledger_url) as ledger:
+        mail = ledger.retry_mail(mail_id, datetime.now(UTC))
+    if as_json:
+        _common.print_json({"id": mail.id, "state": mail.state})
+    else:
+        _common.say(f"Mail {mail.id} ({mail.occasion}) is due now. Next: hoster outbox send")

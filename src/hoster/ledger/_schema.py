@@ -1,0 +1,117 @@
+"""The ledger's tables. Times are aware and in UTC; nothing in clear outlives its mail."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, ForeignKey, MetaData, String, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC; SQLite knows no zones, so that it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+        """Refuse a naive time: nobody could tell its zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone: {value}")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+        """Return an aware time."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """The tables' common ground."""
+
+    metadata = MetaData(naming_convention=_NAMING)
+    type_annotation_map = {datetime: Instant, dict[str, Any]: JSON}  # noqa: RUF012 - SQLAlchemy's
+
+
+class ClientRow(Base):
+    """A client's contact details (C7.1)."""
+
+    __tablename__ = "client"
+
+    name: Mapped[str] = mapped_column(String(31), primary_key=True)
+    details: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class AccessCodeRow(Base):
+    """The codes of an order; the password is forgotten when its mail is sent (C4.2)."""
+
+    __tablename__ = "access_code"
+
+    vps: Mapped[str] = mapped_column(String(63), primary_key=True)
+    ipv4: Mapped[str] = mapped_column(String(15))
+    user: Mapped[str] = mapped_column("login", String(32))
+    password: Mapped[str | None]
+    password_hash: Mapped[str]
+    ordered_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+
+
+class ReleasedAddressRow(Base):
+    """An address that was given back, and when: it rests before somebody else gets it."""
+
+    __tablename__ = "released_address"
+
+    ipv4: Mapped[str] = mapped_column(String(15), primary_key=True)
+    vps: Mapped[str] = mapped_column(String(63))
+    released_at: Mapped[datetime]
+
+
+class MailRow(Base):
+    """A mail to be sent, once: ``occasion`` is unique.
+
+    ``values`` are what the template needs, secrets apart; ``vps`` names the access codes that a
+    delivery mail carries. ``claimed_until`` keeps a second sender away while one is at it.
+    """
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    occasion: Mapped[str] = mapped_column(String(200), unique=True)
+    client: Mapped[str] = mapped_column(ForeignKey("client.name"))
+    template: Mapped[str] = mapped_column(String(60))
+    values: Mapped[dict[str, Any]] = mapped_column("content")
+    vps: Mapped[str | None] = mapped_column(ForeignKey("access_code.vps"))
+    message_id: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(10))
+    attempts: Mapped[int]
+    queued_at: Mapped[datetime]
+    next_attempt_at: Mapped[datetime]
+    claimed_until: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+
+
+class EventRow(Base):
+    """Something that happened; only ever added. No secret in ``details``."""
+
+    __tablename__ = "event"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(63))
+    details: Mapped[dict[str, Any]]
