@@ -43,6 +43,26 @@ def read_all(project: Project) -> Declarations:
     return Declarations(tuple(read(file) for file in files))
 
 
+def read_sound(project: Project) -> Declarations:
+    """Read every client's declarations, for a choice that has to know them all.
+
+    Raises:
+        ConfigurationError: one of them is not valid: its address and its room would be overlooked.
+    """
+    declared = read_all(project)
+    lines = [
+        f"{problem.file}:{yaml_files.line_of(problem.file, problem.keys)}: {problem.text}"
+        for client in declared.clients
+        for problem in client.problems
+    ]
+    if lines:
+        raise ConfigurationError(
+            "\n".join(lines),
+            remedy="Mend this first; nothing was written. `hoster check` judges all.",
+        )
+    return declared
+
+
 def read(file: Path) -> ClientDeclarations:
     """Read one client's declarations.
 

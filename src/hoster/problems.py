@@ -63,6 +63,8 @@ def _sentence(details: ErrorDetails, known: Iterable[str]) -> str:
     if details["type"] == "missing":
         return "is missing"
     text = details["msg"].removeprefix("Value error, ")
+    text = text[0].lower() + text[1:]
     given = details.get("input")
-    shown = f" (is {given!r})" if isinstance(given, (str, int, float, bool)) else ""
-    return text[0].lower() + text[1:] + shown
+    # Our own validators say what may be said of the value: it could be a private key.
+    tell = details["type"] != "value_error" and isinstance(given, (str, int, float, bool))
+    return f"{text} (is {given!r})" if tell else text

@@ -23,7 +23,7 @@ class Finding:
     """A rule that a declaration breaks.
 
     ``rule`` is a stable name, ``contract`` the id behind it (or empty), ``keys`` the path in
-    ``file``.
+    ``file``; ``other`` is the second place of a clash.
     """
 
     rule: str
@@ -31,6 +31,7 @@ class Finding:
     file: Path
     keys: tuple[str, ...]
     message: str
+    other: tuple[Path, tuple[str, ...]] | None = None
 
 
 def check(catalogue: Catalogue, declarations: Declarations) -> list[Finding]:
@@ -119,8 +120,9 @@ def _addresses_once(declarations: Declarations) -> Iterator[Finding]:
                 first[vps.ipv4] = (client, vps)
                 continue
             holder, other = first[vps.ipv4]
-            text = f"{vps.ipv4} is {other.full_name}'s already, in {holder.file.name}"
-            yield Finding("duplicate", "C4.3", *_at(client, vps.name, "ipv4"), text)
+            text = f"{vps.ipv4} is {other.full_name}'s already"
+            there = _at(holder, other.name, "ipv4")
+            yield Finding("duplicate", "C4.3", *_at(client, vps.name, "ipv4"), text, there)
 
 
 def _capacity(catalogue: Catalogue, declarations: Declarations) -> Iterator[Finding]:

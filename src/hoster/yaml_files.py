@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -51,7 +52,7 @@ def load(path: Path) -> Any:
 
 def line_of(path: Path, keys: Sequence[str | int]) -> int:
     """Return the line of *keys* in *path*, or of the deepest of them that is there; 1 at least."""
-    node = yaml.compose(path.read_bytes(), _FastLoader)
+    node = _composed(path, path.stat().st_mtime_ns)
     line = 0
     for key in keys:
         found = _child(node, str(key))
@@ -59,6 +60,13 @@ def line_of(path: Path, keys: Sequence[str | int]) -> int:
             break
         line, node = found
     return line + 1
+
+
+@functools.lru_cache(maxsize=4)
+def _composed(path: Path, _changed_ns: int) -> yaml.Node | None:
+    """A file's nodes, kept for the next line: what is wrong comes sorted by file."""
+    node: yaml.Node | None = yaml.compose(path.read_bytes(), _FastLoader)
+    return node
 
 
 def _child(node: yaml.Node | None, key: str) -> tuple[int, yaml.Node] | None:

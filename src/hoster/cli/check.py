@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from hoster.cli import _common
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
@@ -32,6 +36,7 @@ def check(as_json: bool) -> None:
             "line": yaml_files.line_of(finding.file, finding.keys),
             "key": ".".join(finding.keys),
             "message": finding.message,
+            "other": _place(*finding.other) if finding.other else None,
         }
         for finding in rules.check(_common.catalogue(), declared)
     ]
@@ -41,7 +46,14 @@ def check(as_json: bool) -> None:
     else:
         for found in findings:
             contract = f" ({found['contract']})" if found["contract"] else ""
-            click.echo(f"{found['file']}:{found['line']}: {found['message']}{contract}")
+            other = f", at {found['other']}" if found["other"] else ""
+            click.echo(f"{found['file']}:{found['line']}: {found['message']}{other}{contract}")
         _common.say(f"{judged} VPSs of {len(declared.clients)} clients: {len(findings)} findings")
     if findings:
         sys.exit(ExitCode.POLICY)
+
+
+def _place(file: Path, keys: tuple[str, ...]) -> str:
+    from hoster import yaml_files
+
+    return f"{file}:{yaml_files.line_of(file, keys)}"

@@ -103,7 +103,7 @@ def _place(project: Project, wish: Order, *, dry_run: bool) -> tuple[VpsDeclarat
 
     content, now = _common.catalogue(), datetime.now(UTC)
     with declaration_files.exclusive(project), Ledger.open(project.ledger_url) as ledger:
-        declared = declaration_files.read_all(project)
+        declared = declaration_files.read_sound(project)
         existing = declared.find(wish.full_name)
         if existing:
             _refuse_differences(wish, existing)

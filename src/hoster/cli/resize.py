@@ -30,7 +30,7 @@ def resize(name: tuple[str, str], plan: str, dry_run: bool, as_json: bool) -> No
     project, content, full_name = _common.project(), _common.catalogue(), "/".join(name)
     file = project.declaration(name[0])
     with declaration_files.exclusive(project):
-        declared = declaration_files.read_all(project)
+        declared = declaration_files.read_sound(project)
         vps = ordering.resized(content, declared, full_name, plan)
         before = file.read_text(encoding="utf-8")
         was = declared.find(full_name)
