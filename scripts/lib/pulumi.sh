@@ -85,12 +85,15 @@ build_from_source() {
     install -m 755 "$sdk/python/dist/pulumi-resource-pulumi-python" "$bin/"
 }
 
-# The linker writes the version in, without which `pulumi version` would say nothing.
+# The linker writes the version in, without which `pulumi version` would say nothing. Without C, as
+# Pulumi's own releases: the result runs on any system, and a compiler that is being installed at
+# this moment does no harm.
 go_build() {
     local tool=$1 version=$2 package=$3
     local variable=github.com/pulumi/pulumi/sdk/v3/go/common/version.Version
-    GOTOOLCHAIN=${GOTOOLCHAIN:-auto} "$go" -C "$HOSTER_ROOT/tools/$tool" build -trimpath \
-        -buildvcs=false -ldflags "-s -w -X $variable=$version" -o "$bin/$tool" "$package"
+    CGO_ENABLED=0 GOTOOLCHAIN=${GOTOOLCHAIN:-auto} \
+        "$go" -C "$HOSTER_ROOT/tools/$tool" build -trimpath -buildvcs=false \
+        -ldflags "-s -w -X $variable=$version" -o "$bin/$tool" "$package"
 }
 
 # Into a folder beside the final one, then renamed: nobody ever sees half a Pulumi.
