@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -163,6 +164,7 @@ class Lab:
             "root": str(self.root),
             "project": str(self.company.project),
             "environment": str(self.root / "env"),
+            "domain_type": self._domain_type(),
             "nodes": found,
             "outside": {"namespace": network.OUTSIDE, "address": str(network.OUTSIDE_HOST.ip)},
             "mail": {
@@ -171,6 +173,12 @@ class Lab:
                 "maildir": str(self.mail_dir),
             },
         }
+
+    def _domain_type(self) -> str | None:
+        """Return how guests run, as the inventory has it; nothing before the first `up`."""
+        hosts = self.company.inventory / "hosts.yml"
+        found = re.search(r"domain_type: (\w+)", hosts.read_text()) if hosts.exists() else None
+        return found[1] if found else None
 
     def _node_status(self, node: Node) -> dict[str, Any]:
         state = nodes.state(node.container)
