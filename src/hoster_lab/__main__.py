@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def cli(context: click.Context) -> None:
-    r"""A hosting company on one machine: two host nodes, an outside world, a mail server.
+    """A hosting company on one machine: two host nodes, an outside world, a mail server.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def cli(context: click.Context) -> None:
 @click.option("--configure", is_flag=True, help="Run the playbook even if nothing changed.")
 @click.pass_obj
 def up(lab: Lab, configure: bool) -> None:
-    r"""Bring the lab up, or repair what is missing; a second run is quick.
+    """Bring the lab up, or repair what is missing; a second run is quick.
 
     \b
     Example:
@@ -48,7 +48,7 @@ def up(lab: Lab, configure: bool) -> None:
 @click.option("--purge", is_flag=True, help="Delete disks, mail, project and keys too (.lab/).")
 @click.pass_obj
 def down(lab: Lab, purge: bool) -> None:
-    r"""Stop everything that `up` started.
+    """Stop everything that `up` started.
 
     VPSs' disks, mail and the company's project stay in .lab/, and the next `up` finds them.
 
@@ -64,7 +64,7 @@ def down(lab: Lab, purge: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def status(lab: Lab, as_json: bool) -> None:
-    r"""Say what runs; exit code 1 unless everything does.
+    """Say what runs; exit code 1 unless everything does.
 
     \b
     Example:
@@ -89,7 +89,7 @@ def status(lab: Lab, as_json: bool) -> None:
 @click.argument("command", nargs=-1)
 @click.pass_obj
 def shell(lab: Lab, node: str, command: tuple[str, ...]) -> None:
-    r"""Open a shell on NODE, or run COMMAND there.
+    """Open a shell on NODE, or run COMMAND there.
 
     \b
     Examples:
@@ -104,7 +104,7 @@ def shell(lab: Lab, node: str, command: tuple[str, ...]) -> None:
 @click.argument("node")
 @click.pass_obj
 def reboot(lab: Lab, node: str) -> None:
-    r"""Restart NODE as a reboot does, and connect it again.
+    """Restart NODE as a reboot does, and connect it again.
 
     \b
     Example:
