@@ -28,7 +28,14 @@ def catalogue(as_json: bool) -> None:
         return
     for section, rows in content.items():
         columns = list(rows[0]) if rows else ["name"]
-        _common.print_table(columns, [list(row.values()) for row in rows], title=section)
+        cells = [[_cell(value) for value in row.values()] for row in rows]
+        _common.print_table(columns, cells, title=section)
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return "-"
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 def as_data(content: Catalogue) -> dict[str, list[dict[str, Any]]]:
@@ -36,12 +43,14 @@ def as_data(content: Catalogue) -> dict[str, list[dict[str, Any]]]:
     plans = [
         {
             "name": name,
+            "title": plan.title,
             "range": plan.range,
             "vcpus": plan.vcpus,
             "memory_mib": plan.memory_mib,
             "disk_gib": plan.disk_gib,
             "price_eur_month": str(plan.price_eur_month),
             "guaranteed_mbit_s": plan.guaranteed_mbit_s,
+            "ceiling_mbit_s": plan.ceiling_mbit_s,
             "traffic_bytes_month": plan.traffic_bytes_month,
             "throttle_mbit_s": plan.throttle_mbit_s,
         }
@@ -52,7 +61,7 @@ def as_data(content: Catalogue) -> dict[str, list[dict[str, Any]]]:
             "name": name,
             "title": image.title,
             "default_release": image.default_release,
-            "releases": ", ".join(image.releases),
+            "releases": list(image.releases),
         }
         for name, image in content.images.items()
     ]
@@ -63,7 +72,7 @@ def as_data(content: Catalogue) -> dict[str, list[dict[str, Any]]]:
             "country": place.country,
             "region": place.region,
             "city": place.city,
-            "pools": ", ".join(str(pool.cidr) for pool in place.pools),
+            "pools": [str(pool.cidr) for pool in place.pools],
         }
         for name, place in content.locations.items()
     ]
