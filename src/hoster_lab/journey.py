@@ -6,15 +6,19 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
 from hoster_lab import client as client_side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from hoster_lab.client import AccessCodes, Client
+    from hoster_lab.lab import Lab
 
 COMMAND_SECONDS = 300
+BOOT_SECONDS = 600
 
 
 class StepError(Exception):
@@ -49,7 +53,7 @@ class Company:
             raise StepError(f"`{' '.join(argv)}` failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def hoster(self, *arguments: str) -> Any:  # noqa: ANN401 - whatever the command prints
+    def hoster(self, *arguments: str) -> Any:
         """Run ``hoster`` and return its JSON."""
         return json.loads(self.run("hoster", *arguments, "--json"))
 
@@ -74,6 +78,27 @@ def delivered_codes(mail_dir: Path, recipient: str) -> AccessCodes:
     return client_side.access_codes(kept[0])
 
 
+def wait_until_answering(lab: Lab, address: str) -> None:
+    """Wait until the guest at *address* greets on its SSH port, seen from the outside host.
+
+    Raises:
+        StepError: it did not within `BOOT_SECONDS`.
+    """
+
+    def greeted() -> bool:
+        return bool(lab.outside(["ssh-keyscan", "-T", "3", address], check=False).stdout)
+
+    policy = Retrying(
+        retry=retry_if_result(lambda answer: not answer),
+        stop=stop_after_delay(BOOT_SECONDS),
+        wait=wait_fixed(1),
+    )
+    try:
+        policy(greeted)
+    except RetryError as error:
+        raise StepError(f"the guest at {address} did not answer in {BOOT_SECONDS} s") from error
+
+
 def leave_a_file(client: Client, *, mebibytes: int) -> str:
     """Write random bytes on the VPS, once, and return their SHA-256."""
     return client.run(
@@ -95,8 +120,3 @@ def size_seen_inside(client: Client) -> dict[str, int]:
         "disk_gib": disk_bytes // 2**30,
         "uptime_seconds": uptime,
     }
-
-
-def outside_command(namespace: str) -> Sequence[str]:
-    """Return the start of a command line that runs the rest on the outside host."""
-    return ("ip", "netns", "exec", namespace)

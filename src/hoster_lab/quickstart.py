@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hoster_lab import journey
+from hoster_lab import journey, network
 from hoster_lab.client import Client, LoginError
-from hoster_lab.lab import OUTSIDE_NAMESPACE, Lab
+from hoster_lab.errors import LabError
+from hoster_lab.lab import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,6 @@ CONTACT = (
     *("--street", "1 rue de l'Exemple", "--postal-code", "75010", "--city", "Paris"),
     *("--country", "FR", "--phone", "+33199001234", "--email", EMAIL, "--language", "en"),
 )
-BOOT_SECONDS = 600
 
 _talk = Console(stderr=True, highlight=False)
 _started = time.monotonic()
@@ -44,7 +44,7 @@ def main() -> int:
     """Run the whole journey; 0 when the client is in, 1 with what went wrong otherwise."""
     try:
         _run(Path(__file__).resolve().parents[2])
-    except (journey.StepError, LoginError) as error:
+    except (journey.StepError, LoginError, LabError) as error:
         _talk.print(f"[red]error:[/] {error}", markup=True)
         _talk.print("Nothing is lost: run scripts/quickstart again, it goes on from here.")
         return 1
@@ -55,7 +55,7 @@ def _run(checkout: Path) -> None:
     lab = Lab(checkout)
     with step("The lab: two host nodes in two locations, an outside host, a mail server"):
         lab.up()
-    company = journey.Company(lab.env(), lab.company / "pulumi")
+    company = journey.Company(lab.env(), lab.company.project / "pulumi")
     with step(f"A client signs: hoster client add {CLIENT}"):
         company.hoster("client", "add", CLIENT, *CONTACT)
     client, address = _deliver(company, lab)
@@ -79,13 +79,16 @@ def _deliver(company: journey.Company, lab: Lab) -> tuple[Client, str]:
             )
     with step(f"pulumi up --stack {CLIENT}"):
         company.up(CLIENT)
-    with step("The guest boots; the access codes go out: hoster deliver"):
-        company.hoster("deliver", VPS, "--wait", str(BOOT_SECONDS))
+    [address] = [vps["ipv4"] for vps in company.hoster("show", VPS)["vps"]]
+    with step(f"The guest boots, until it answers at {address} from outside"):
+        journey.wait_until_answering(lab, address)
+    with step(f"The access codes go to the client: hoster deliver {VPS}"):
+        company.hoster("deliver", VPS)
         codes = journey.delivered_codes(lab.mail_dir, EMAIL)
     client = Client(
         codes,
-        outside=journey.outside_command(OUTSIDE_NAMESPACE),
-        notes=lab.folder / f"client-{CLIENT}.json",
+        outside=lab.outside_prefix,
+        notes=lab.root / f"client-{CLIENT}.json",
     )
     return client, codes.address
 
@@ -110,7 +113,7 @@ def _summary(address: str, seen: dict[str, int], digest: str) -> None:
         "hoster order demo/db --plan kvm-1 --image debian-12 --location roubaix",
         "pulumi -C $HOSTER_PROJECT/pulumi up -s demo",
         "hoster check; hoster catalogue; hoster geofeed",
-        f"ip netns exec {OUTSIDE_NAMESPACE} ssh debian@{address}   # as the client",
+        f"ip netns exec {network.OUTSIDE} ssh debian@{address}   # as the client",
         "scripts/lab down               # take it all away",
     ):
         _talk.print(f"  {line}", markup=False)
