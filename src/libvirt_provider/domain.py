@@ -50,6 +50,7 @@ SHUTDOWN_SECONDS = 60.0
 UNFINISHED = "__unfinished"
 """An output that Pulumi does not show: a reboot began and did not end."""
 
+LIVE_PREFIX = "live"
 POLL_SECONDS = 0.1
 UNDEFINE_FLAGS = 1 | 2 | 4 | 16
 """Managed save, snapshots' metadata, nvram, checkpoints' metadata: what libvirt keeps beside."""
@@ -442,9 +443,9 @@ def _set_live_texts(domain: Any, root: Any) -> None:
         for child in root.find("metadata"):
             space = etree.QName(child).namespace
             if space:
-                key = child.prefix or "m"
+                # libvirt declares a prefix of its own and refuses one that is declared already.
                 kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
-                domain.setMetadata(kind, _xml.text_of(child), key, space, 1)
+                domain.setMetadata(kind, _xml.text_of(child), LIVE_PREFIX, space, 1)
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
             raise
