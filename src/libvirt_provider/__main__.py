@@ -1,7 +1,7 @@
 """The plugin's process. Loads Pulumi's protocol without the rest of its SDK.
 
 The SDK takes 0.8 s of processor time to import, the protocol's generated modules 0.3 s, and
-every provider of a stack is a process of its own. See docs/decisions/0003.
+every provider of a stack is a process of its own. See docs/decisions/0005.
 """
 
 from __future__ import annotations

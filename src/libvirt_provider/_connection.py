@@ -40,7 +40,7 @@ class Host:
             UnreachableHostError: no answer within ``CONNECT_SECONDS``, or a refusal.
         """
         with self._lock:
-            if self._connection is None or not self._connection.isAlive():
+            if not _alive(self._connection):
                 self._connection = _open(self.uri)
             return self._connection
 
@@ -55,6 +55,17 @@ class Host:
 def connect_seconds() -> float:
     """Return how long a host may take to answer."""
     return float(os.environ.get("LIBVIRT_PROVIDER_CONNECT_SECONDS", CONNECT_SECONDS))
+
+
+def _alive(connection: Any) -> bool:
+    if connection is None:
+        return False
+    import libvirt
+
+    try:
+        return bool(connection.isAlive())
+    except libvirt.libvirtError:
+        return False
 
 
 def _open(uri: str) -> Any:

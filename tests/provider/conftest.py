@@ -75,7 +75,17 @@ def qemu_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qemu]:
         f'unix_sock_dir = "{folder}"\nauth_unix_rw = "none"\nauth_unix_ro = "none"\n'
         f'log_outputs = "3:file:{folder}/libvirtd.log"\n'
     )
-    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", PRIVATE]
+    command = [
+        "unshare",
+        "--mount",
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-c",
+        PRIVATE,
+    ]
     with (folder / "output").open("wb") as output:
         daemon = subprocess.Popen([*command, "sh", str(folder)], stdout=output, stderr=output)
     try:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from libvirt_provider import _xml
 from libvirt_provider.domain_xml import Disk, Identity, command_line, domain_xml, owner
 from libvirt_provider.errors import ProviderError
 

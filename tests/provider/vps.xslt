@@ -1,5 +1,5 @@
 <?xml version="1.0"?>
-<!-- What a VPS needs of libvirt and pulumi-libvirt's arguments cannot say. -->
+<!-- What a VPS needs of libvirt: a named tap, a seed that its kernel can read, room to grow. -->
 <xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">
   <xsl:output omit-xml-declaration="yes"/>
   <xsl:template match="@*|node()">
