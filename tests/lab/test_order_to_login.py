@@ -48,7 +48,7 @@ class ProcessListWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.01):
+        while not self._stop.wait(0.05):
             for process in Path("/proc").glob("[0-9]*"):
                 for file in ("cmdline", "environ"):
                     try:
@@ -69,7 +69,7 @@ def watch() -> Iterator[ProcessListWatch]:
 
 
 @pytest.fixture(scope="module")
-def output(company: journey.Company, watch: ProcessListWatch) -> list[str]:
+def output(lab: Lab, company: journey.Company, watch: ProcessListWatch) -> list[str]:
     """Order, deploy and deliver; returns all that the commands printed."""
     said = [
         company.run("hoster", "client", "add", "e2e", *CONTACT, "--json"),
@@ -79,8 +79,9 @@ def output(company: journey.Company, watch: ProcessListWatch) -> list[str]:
         ),
         company.pulumi("preview", "--diff", "--stack", "e2e"),
         company.up("e2e"),
-        company.run("hoster", "deliver", VPS, "--wait", "600"),
     ]
+    journey.wait_until_answering(lab, str(declared(company)["ipv4"]))
+    said.append(company.run("hoster", "deliver", VPS))
     watch.__exit__()
     return said
 
@@ -92,9 +93,7 @@ def codes(lab: Lab, output: list[str]) -> AccessCodes:
 
 @pytest.fixture(scope="module")
 def client(lab: Lab, codes: AccessCodes) -> Client:
-    return client_side.Client(
-        codes, outside=lab.outside_prefix, notes=lab.root / "e2e.json"
-    )
+    return client_side.Client(codes, outside=lab.outside_prefix, notes=lab.root / "e2e.json")
 
 
 @pytest.fixture(scope="module")
@@ -263,5 +262,5 @@ def test_the_node_knows_the_vps_by_its_address(lab: Lab, resized: tuple[str, str
     """The tap and the metadata carry the identity that the packet filter will hold it to."""
     xml = lab.on(lab.node("paris-1"), ["virsh", "dumpxml", "e2e.web"]).stdout
     assert "target dev='vps-cb0071" in xml
-    assert 'urn:hoster:vps:1' in xml
+    assert "urn:hoster:vps:1" in xml
     assert xml.count("mac address='02:00:cb:00:71:") == 1

@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pulumi
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class RecordedEngine(pulumi.runtime.Mocks):
+    """Stands for the engine: answers every registration and keeps it.
+
+    ``deployed`` is what the stack's last run left: outputs of the components, by name.
+    """
+
+    def __init__(self) -> None:
+        self.resources: dict[str, pulumi.runtime.MockResourceArgs] = {}
+        self.deployed: dict[str, dict[str, Any]] = {}
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        self.resources[args.name] = args
+        return f"{args.name}-id", args.inputs
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
+        assert args.token == "pulumi:pulumi:readStackResourceOutputs"
+        kind = "hoster:vps:VirtualServer"
+        return {
+            "outputs": {
+                f"urn:pulumi:acme::hoster::{kind}::{name}": {"type": kind, "outputs": outputs}
+                for name, outputs in self.deployed.items()
+            }
+        }
+
+
+@pytest.fixture
+def engine() -> Iterator[RecordedEngine]:
+    """The stack acme of the project hoster, on an engine that only records."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    recorded = RecordedEngine()
+    pulumi.runtime.set_mocks(recorded, project="hoster", stack="acme")
+    yield recorded
+    loop.close()
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")

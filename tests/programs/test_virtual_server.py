@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
@@ -13,30 +13,15 @@ from lxml import etree
 
 from hoster.stack.deployed import DeployedVps
 from hoster.stack.first_boot import Network
+from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
+
+if TYPE_CHECKING:
+    from tests.programs.conftest import RecordedEngine
 
 PASSWORD_HASH = "$6$rounds=5000$salt$digest"
 # How Pulumi marks a secret on the wire: its signature's key and the kind "secret".
 SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
 
-
-class RecordedResources(pulumi.runtime.Mocks):
-    """Answers every registration and keeps it."""
-
-    def __init__(self) -> None:
-        self.resources: dict[str, pulumi.runtime.MockResourceArgs] = {}
-
-    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        self.resources[args.name] = args
-        return f"{args.name}-id", args.inputs
-
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
-        raise AssertionError(f"the component calls nothing, and called {args.token}")
-
-
-mocks = RecordedResources()
-pulumi.runtime.set_mocks(mocks, project="hoster", stack="acme")
-
-from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs  # noqa: E402
 
 FACTS = DeployedVps(
     location="paris",
@@ -74,8 +59,7 @@ def arguments(**changes: Any) -> VirtualServerArgs:
 
 
 @pytest.fixture
-def registered() -> dict[str, pulumi.runtime.MockResourceArgs]:
-    mocks.resources.clear()
+def registered(engine: RecordedEngine) -> dict[str, pulumi.runtime.MockResourceArgs]:
     server = VirtualServer("web", arguments())
 
     @pulumi.runtime.test
@@ -83,7 +67,7 @@ def registered() -> dict[str, pulumi.runtime.MockResourceArgs]:
         return server.uuid
 
     wait()
-    return mocks.resources
+    return engine.resources
 
 
 def test_a_vps_is_a_disk_a_seed_and_a_domain(registered: dict[str, Any]) -> None:

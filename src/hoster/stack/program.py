@@ -95,7 +95,7 @@ def deployed() -> dict[str, DeployedVps]:
     return {
         urn.rpartition("::")[2]: DeployedVps.from_outputs(resource["outputs"])
         for urn, resource in resources.items()
-        if resource["type"] == COMPONENT
+        if resource["type"] == COMPONENT and resource["outputs"]
     }
 
 
