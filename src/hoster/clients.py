@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,17 +17,25 @@ from pydantic import (
 from hoster.catalogue import NAME
 from hoster.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 LANGUAGES = ("fr", "en")
+LONGEST_TEXT = 200
 
 
 def _email(address: str) -> str:
     from email_validator import EmailNotValidError, validate_email
 
     try:
-        # Documentation domains (RFC 2606) are what the lab and the examples use.
-        return validate_email(address, check_deliverability=False, test_environment=True).normalized
+        # Documentation domains (RFC 2606) are what the lab and the examples use. A local part
+        # beyond ASCII needs SMTPUTF8 on every server on the way: codes sent there get lost.
+        found = validate_email(
+            address, check_deliverability=False, test_environment=True, allow_smtputf8=False
+        )
     except EmailNotValidError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"{error} One is ada@example.org") from error
+    return str(found.ascii_email)
 
 
 def _country(code: str) -> str:
@@ -39,7 +47,18 @@ def _country(code: str) -> str:
     return code
 
 
-Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\r\n\t]*\S[^\r\n\t]*$")]
+def _one_line(text: str) -> str:
+    text = text.replace("\u00a0", " ").replace("\u202f", " ")
+    if not text:
+        raise ValueError("is empty")
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"is longer than {LONGEST_TEXT} characters")
+    if not text.isprintable():
+        raise ValueError("holds a line break or another character that cannot be printed")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_one_line)]
 
 
 class Client(BaseModel):
@@ -66,35 +85,48 @@ class Client(BaseModel):
     @field_validator("phone")
     @classmethod
     def _phone_in_e164(cls, phone: str, info: ValidationInfo) -> str:
-        return _e164(phone, str(info.data.get("country", "")))
+        if "country" not in info.data and not phone.startswith("+"):
+            raise ValueError("needs a valid country, or the form +33199001234")
+        return _e164(phone, info.data.get("country"))
 
 
-def _e164(phone: str, country: str) -> str:
+def _e164(phone: str, country: str | None) -> str:
     import phonenumbers
 
     try:
-        number = phonenumbers.parse(phone, country or None)
+        number = phonenumbers.parse(phone, country)
     except phonenumbers.NumberParseException as error:
-        raise ValueError(f"«{phone}» is no telephone number of {country}") from error
+        raise ValueError(f"«{phone}» is no telephone number; one is +33199001234") from error
     if not phonenumbers.is_valid_number(number):
-        raise ValueError(f"«{phone}» is not assigned to anybody in {country}")
+        place = "" if phone.startswith("+") or country is None else f" in {country}"
+        raise ValueError(f"«{phone}» is a number that nobody can have{place}")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _reason(fault: ErrorDetails) -> str:
+    """Name the option as it is typed, and say what is wrong with it."""
+    field = ".".join(str(part) for part in fault["loc"])
+    option = "name" if field == "name" else f"--{field.replace('_', '-')}"
+    if fault["type"] == "missing":
+        return f"{option}: is missing"
+    if fault["type"] == "string_pattern_mismatch":
+        allowed = "small letters, digits and -, from a letter on, 31 at most, no - at the end"
+        return f"{option}: «{fault['input']}» is not a name; one has {allowed}"
+    if fault["type"] == "literal_error":
+        return f"{option}: «{fault['input']}» is none of {', '.join(LANGUAGES)}"
+    return f"{option}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def client_of(fields: dict[str, Any]) -> Client:
     """Validate a client's details.
 
     Raises:
-        ConfigurationError: with every reason, one a line, each naming the field.
+        ConfigurationError: with every reason, one a line, each naming the option.
     """
     try:
         return Client.model_validate(fields)
     except ValidationError as error:
-        reasons = [
-            f"{'.'.join(str(part) for part in fault['loc'])}: "
-            f"{fault['msg'].removeprefix('Value error, ')}".removeprefix(": ")
-            for fault in error.errors()
-        ]
+        reasons = [_reason(fault) for fault in error.errors()]
         raise ConfigurationError(
             f"the contact details of {fields.get('name')} are not valid (C7.1):\n"
             + "\n".join(f"  {reason}" for reason in reasons),

@@ -39,6 +39,20 @@ def mail_values(vps: VpsDeclaration, catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
+def require_deployed(vps: VpsDeclaration, outputs: Mapping[str, Any]) -> None:
+    """See that the last `pulumi up` of *vps*'s stack, whose *outputs* these are, made it.
+
+    Raises:
+        RuleError: the stack does not have it, or at another address.
+    """
+    deployed = outputs.get("vps", {}).get(vps.name)
+    if deployed is None or deployed.get("ipv4") != str(vps.ipv4):
+        raise RuleError(
+            f"{vps.full_name} is declared and not deployed: there is nothing to deliver yet",
+            remedy=f"Deploy it: pulumi -C pulumi up -s {vps.client}",
+        )
+
+
 def deliver(
     ledger: Ledger,
     vps: VpsDeclaration,
@@ -52,14 +66,9 @@ def deliver(
     *outputs* are those of its stack's last `pulumi up`.
 
     Raises:
-        RuleError: the stack does not have it, or at another address; nothing was queued.
+        RuleError: it is not deployed, or nobody ordered it here; nothing was queued.
     """
-    deployed = outputs.get("vps", {}).get(vps.name)
-    if deployed is None or deployed.get("ipv4") != str(vps.ipv4):
-        raise RuleError(
-            f"{vps.full_name} is declared and not deployed: there is nothing to deliver yet",
-            remedy=f"Deploy it: pulumi -C pulumi up -s {vps.client}",
-        )
+    require_deployed(vps, outputs)
     return ledger.deliver(vps.full_name, mail_values(vps, catalogue), now)
 
 

@@ -73,8 +73,9 @@ def _send_one(
     hand_over: Callable[[EmailMessage], None],
     report: Report,
 ) -> None:
+    message = _message(ledger, company, mail)
     try:
-        hand_over(_message(ledger, company, mail))
+        hand_over(message)
     except MailNotTakenError as error:
         final = error.final or mail.attempts >= MOST_ATTEMPTS
         again_at = None if final else clock() + pause(mail.attempts)

@@ -10,7 +10,10 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from hoster.declarations import VpsDeclaration
+    from hoster.ledger import Ledger
 
 
 @click.command()
@@ -43,7 +46,8 @@ def deliver(
       hoster deliver --all
 
     \b
-    Exit codes: 0 delivered, now or before; 4 queued and not sent yet; 5 not deployed.
+    Exit codes: 0 delivered, now or before; 4 queued and not sent yet, refused by the mail server
+    for good, or no answer within --wait; 5 not deployed, or not ordered here.
     """
     if not names and not everybody:
         raise click.UsageError("name a VPS, as in acme/web, or say --all")
@@ -53,11 +57,20 @@ def deliver(
         _common.print_json({"deliveries": results})
     else:
         _common.print_table(["vps", "state"], [[row["vps"], row["state"]] for row in results])
-    if any(row["state"] == "queued" for row in results):
-        from hoster.errors import ExitCode
+    _end({row["state"] for row in results})
 
+
+def _end(states: set[str]) -> None:
+    from hoster.errors import ExitCode
+
+    if "queued" in states:
         _common.say("Not sent yet: hoster outbox tells why, hoster outbox send tries again.")
+    if "failed" in states:
+        _common.say("Refused for good: hoster outbox tells why; then hoster outbox retry ID.")
+    if states & {"queued", "failed"}:
         sys.exit(ExitCode.RESOURCE)
+    if "refused" in states:
+        sys.exit(ExitCode.POLICY)
 
 
 def _chosen(names: tuple[tuple[str, str], ...], *, everybody: bool) -> list[VpsDeclaration]:
@@ -79,44 +92,59 @@ def _chosen(names: tuple[tuple[str, str], ...], *, everybody: bool) -> list[VpsD
 def _deliver(
     chosen: list[VpsDeclaration], seconds: int, *, everybody: bool, dry_run: bool
 ) -> list[dict[str, Any]]:
-    from datetime import UTC, datetime
-
     from hoster import delivery, outbox
     from hoster.errors import RuleError
-    from hoster.ledger import SENT, Ledger
+    from hoster.ledger import Ledger
     from hoster.pulumi_cli import stack_outputs
 
     project, content = _common.project(), _common.catalogue()
     outputs = {client: stack_outputs(project, client) for client in {vps.client for vps in chosen}}
     if everybody:
         chosen = [vps for vps in chosen if vps.name in outputs[vps.client].get("vps", {})]
-    if dry_run:
-        return [{"vps": vps.full_name, "state": "would be delivered"} for vps in chosen]
+    new: set[str] = set()
+    refused: dict[str | None, str] = {}
     with Ledger.open(project.ledger_url) as ledger:
-        new = set()
         for vps in chosen:
-            if seconds:
-                delivery.wait_for(vps, seconds, _tell_waiting(vps))
             try:
-                if delivery.deliver(
-                    ledger, vps, content, outputs=outputs[vps.client], now=datetime.now(UTC)
-                ):
+                delivery.require_deployed(vps, outputs[vps.client])
+                if dry_run:
+                    continue
+                if seconds:
+                    delivery.wait_for(vps, seconds, _tell_waiting(vps))
+                if delivery.deliver(ledger, vps, content, outputs=outputs[vps.client], now=_now()):
                     new.add(vps.full_name)
-            except RuleError:
+            except RuleError as error:
                 if not everybody:
                     raise
-        outbox.send_due(ledger, content.company, lambda: datetime.now(UTC))
-        states = {mail.vps: mail.state for mail in ledger.mails() if mail.template == "delivery"}
+                refused[vps.full_name] = "refused"
+                _common.say(str(error))
+        if not dry_run:
+            outbox.send_due(ledger, content.company, _now)
+        states = _states(ledger) | refused
     return [
         {
             "vps": vps.full_name,
-            "state": "delivered"
-            if states.get(vps.full_name) == SENT
-            else states.get(vps.full_name),
+            "state": states.get(vps.full_name, "would be delivered"),
             "changed": vps.full_name in new,
         }
         for vps in chosen
     ]
+
+
+def _states(ledger: Ledger) -> dict[str | None, str]:
+    from hoster.ledger import SENT
+
+    return {
+        mail.vps: "delivered" if mail.state == SENT else mail.state
+        for mail in ledger.mails()
+        if mail.template == "delivery"
+    }
+
+
+def _now() -> datetime:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
 
 
 def _tell_waiting(vps: VpsDeclaration) -> Any:

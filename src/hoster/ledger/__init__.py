@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from hoster.access import AccessCodes, generate
 from hoster.clients import Client
 from hoster.errors import ConfigurationError, RuleError
-from hoster.ledger._engine import forget, migrate, open_engine
+from hoster.ledger._engine import READS_ONLY, forget, migrate, open_engine
 from hoster.ledger._schema import (
     AccessCodeRow,
     ClientRow,
@@ -64,6 +64,7 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reader = engine.execution_options(**{READS_ONLY: True})
 
     @classmethod
     def open(cls, url: str) -> Ledger:
@@ -71,6 +72,7 @@ class Ledger:
 
         Raises:
             ConfigurationError: the URL names no database that the ledger can live in.
+            LedgerUnreachableError: it cannot be opened.
         """
         engine = open_engine(url)
         migrate(engine)
@@ -87,6 +89,11 @@ class Ledger:
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        with Session(self._reader, expire_on_commit=False) as session, session.begin():
+            yield session
+
     # --- clients ---
 
     def add_client(self, client: Client, now: datetime) -> bool:
@@ -98,7 +105,7 @@ class Ledger:
         with self._transaction() as session:
             known = session.get(ClientRow, client.name)
             if known is not None:
-                if Client.model_validate(known.details) == client:
+                if known.details == client.model_dump():
                     return False
                 raise RuleError(
                     f"the client {client.name} is known already, with other details",
@@ -129,14 +136,14 @@ class Ledger:
         Raises:
             ConfigurationError: there is none of that name.
         """
-        with self._transaction() as session:
-            return Client.model_validate(_client_row(session, name).details)
+        with self._reading() as session:
+            return _client(_client_row(session, name))
 
     def clients(self) -> list[Client]:
         """Return all clients, by name."""
-        with self._transaction() as session:
+        with self._reading() as session:
             rows = session.scalars(select(ClientRow).order_by(ClientRow.name))
-            return [Client.model_validate(row.details) for row in rows]
+            return [_client(row) for row in rows]
 
     # --- orders ---
 
@@ -174,7 +181,7 @@ class Ledger:
 
     def released_addresses(self) -> dict[IPv4Address, datetime]:
         """Return every address that was given back, and when."""
-        with self._transaction() as session:
+        with self._reading() as session:
             rows = session.scalars(select(ReleasedAddressRow))
             return {IPv4Address(row.ipv4): row.released_at for row in rows}
 
@@ -211,7 +218,7 @@ class Ledger:
 
     def mails(self) -> list[Mail]:
         """Return the whole outbox, oldest first."""
-        with self._transaction() as session:
+        with self._reading() as session:
             return [_mail(row) for row in session.scalars(select(MailRow).order_by(MailRow.id))]
 
     def claim_mail(self, now: datetime, lease: timedelta) -> Mail | None:
@@ -233,12 +240,18 @@ class Ledger:
             return _mail(row)
 
     def codes_of(self, mail: Mail) -> AccessCodes | None:
-        """Return the access codes that go with *mail*, if any do."""
+        """Return the access codes that go with *mail*, if any do.
+
+        Raises:
+            RuleError: they went out already, and the password is forgotten.
+        """
         if mail.vps is None:
             return None
-        with self._transaction() as session:
+        with self._reading() as session:
             row = session.get_one(AccessCodeRow, mail.vps)
-            return AccessCodes(row.vps, row.user, row.password or "", row.password_hash)
+            if row.password is None:
+                raise RuleError(f"the access codes of {mail.vps} were sent before")
+            return AccessCodes(row.vps, row.user, row.password, row.password_hash)
 
     def mail_sent(self, mail: Mail, now: datetime) -> None:
         """Mark *mail* sent and forget the password that went with it, together (C4.2)."""
@@ -255,9 +268,14 @@ class Ledger:
     def mail_refused(
         self, mail: Mail, reason: str, now: datetime, *, again_at: datetime | None
     ) -> None:
-        """Note why *mail* was not taken; try again at *again_at*, or give up where it is None."""
+        """Note why *mail* was not taken; try again at *again_at*, or give up where it is None.
+
+        A sender whose claim ran out is not heard: another one has the mail, or sent it.
+        """
         with self._transaction() as session:
             row = session.get_one(MailRow, mail.id)
+            if row.state != QUEUED or row.attempts != mail.attempts:
+                return
             row.last_error, row.claimed_until = reason[:500], None
             row.state = FAILED if again_at is None else QUEUED
             row.next_attempt_at = again_at or row.next_attempt_at
@@ -293,6 +311,11 @@ def _client_row(session: Session, name: str) -> ClientRow:
             remedy=f"Register it: hoster client add {name} --help",
         )
     return row
+
+
+def _client(row: ClientRow) -> Client:
+    # Valid when it was written; a telephone plan that changed since must not hide the client.
+    return Client.model_construct(**row.details)
 
 
 def _queue(

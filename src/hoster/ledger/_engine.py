@@ -6,48 +6,89 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from hoster.errors import ConfigurationError
+from hoster.errors import ConfigurationError, ExitCode, HosterError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 BUSY_MILLISECONDS = 30_000
+READS_ONLY = "hoster_reads_only"
+"""Execution option of a transaction that writes nothing: it waits for no writer."""
+_WRITERS_LOCK = 0x686F73746572
+"""The advisory lock that PostgreSQL's writers hold: «hoster», spelt as a number."""
+_KINDS = "Use sqlite:///PATH or postgresql://USER@HOST/DATABASE."
+
+
+class LedgerUnreachableError(HosterError):
+    """The database that holds the ledger cannot be opened."""
+
+    exit_code = ExitCode.RESOURCE
 
 
 def open_engine(url: str) -> Engine:
     """Return an engine for *url*; a SQLite file is made private to its owner.
 
     Raises:
-        ConfigurationError: the URL names neither SQLite nor PostgreSQL.
+        ConfigurationError: the URL names neither a SQLite file nor PostgreSQL.
     """
-    target = make_url(url)
+    try:
+        target = make_url(url)
+    except ArgumentError as error:
+        raise ConfigurationError("HOSTER_LEDGER is not a database's URL", remedy=_KINDS) from error
     if target.get_backend_name() == "sqlite":
-        _private_file(Path(target.database or ""))
+        if target.database in {None, "", ":memory:"}:
+            raise ConfigurationError("HOSTER_LEDGER names no file", remedy=_KINDS)
+        _private_file(Path(str(target.database)))
         engine = create_engine(target)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_immediate)
         return engine
     if target.get_backend_name() == "postgresql":
-        return create_engine(target.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        engine = create_engine(target.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        event.listen(engine, "begin", _lock_out_writers)
+        return engine
     raise ConfigurationError(
         f"HOSTER_LEDGER names a database of the kind {target.get_backend_name()}",
-        remedy="Use sqlite:///PATH or postgresql://USER@HOST/DATABASE.",
+        remedy=_KINDS,
     )
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema up to date; a schema that is so already costs one query."""
+    """Bring the schema up to date; a schema that is so already costs one query.
+
+    Two that open a new ledger at once do it in turn.
+
+    Raises:
+        LedgerUnreachableError: nobody can be reached at the URL, or the file cannot be written.
+        ConfigurationError: a newer release of the toolkit wrote this ledger.
+    """
     from alembic import command
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     config = _configuration()
-    with engine.begin() as connection:
-        newest = ScriptDirectory.from_config(config).get_current_head()
-        if MigrationContext.configure(connection).get_current_revision() != newest:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+    releases = ScriptDirectory.from_config(config)
+    known = {release.revision for release in releases.walk_revisions()}
+    try:
+        with engine.begin() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+            if current is not None and current not in known:
+                raise ConfigurationError(
+                    f"the ledger's schema is {current}, newer than this release of hoster knows",
+                    remedy="Update hoster on this machine.",
+                )
+            if current != releases.get_current_head():
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    except DBAPIError as error:
+        place = engine.url.render_as_string(hide_password=True)
+        raise LedgerUnreachableError(
+            f"the ledger {place} cannot be opened: {error.orig}",
+            remedy="See that the database is there and takes this user, or name another one: "
+            "HOSTER_LEDGER.",
+        ) from error
 
 
 def forget(engine: Engine) -> None:
@@ -87,4 +128,11 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 def _begin_immediate(connection: Any) -> None:
     # A writer that begins as a reader may find the database changed under it, and fail.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads_only = connection.get_execution_options().get(READS_ONLY)
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+def _lock_out_writers(connection: Any) -> None:
+    # As SQLite does it: what a writer looked up stays true until it commits.
+    if not connection.get_execution_options().get(READS_ONLY):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})")

@@ -1,0 +1,176 @@
+"""A ledger on each database that it can live in, and a real mail server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from aiosmtpd.controller import Controller
+
+from hoster.catalogue import Company, Smtp
+from hoster.clients import Client, client_of
+from hoster.ledger import Ledger
+
+NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+ADA = {
+    "name": "acme",
+    "last_name": "Martin",
+    "first_name": "Ada",
+    "street": "1 rue de l'Exemple",
+    "postal_code": "75010",
+    "city": "Paris",
+    "country": "FR",
+    "phone": "01 99 00 12 34",
+    "email": "ada@client.example",
+}
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture
+def details() -> dict[str, Any]:
+    """What a client is asked for, valid."""
+    return dict(ADA)
+
+
+@pytest.fixture
+def ada(details: dict[str, Any]) -> Client:
+    return client_of(details)
+
+
+class Postgresql:
+    """A PostgreSQL server of the tests' own, on a Unix socket; no port, nobody else's data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._number = 0
+
+    def control(self, *arguments: str) -> None:
+        command = [self._program("pg_ctl"), "-D", str(self.folder / "data"), "-w", *arguments]
+        subprocess.run(self._unprivileged(command), check=True, stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        cluster = [self._program("initdb"), "-D", str(self.folder / "data"), "-U", "postgres"]
+        options = ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+        subprocess.run(
+            self._unprivileged([*cluster, *options]), check=True, stdout=subprocess.DEVNULL
+        )
+        server = f"-c listen_addresses= -c fsync=off -k {self.folder}"
+        self.control("-l", str(self.folder / "log"), "-o", server, "start")
+
+    def new_database(self) -> str:
+        """Make an empty database and return its URL."""
+        self._number += 1
+        name = f"ledger_{self._number}"
+        place = {"host": str(self.folder), "user": "postgres", "dbname": "postgres"}
+        with closing(psycopg.connect(**place, autocommit=True)) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    @staticmethod
+    def _program(name: str) -> str:
+        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+        if not found:
+            pytest.fail("PostgreSQL's server is not installed: scripts/setup --for test")
+        return str(found[-1])
+
+    @staticmethod
+    def _unprivileged(command: list[str]) -> list[str]:
+        # The server refuses to run as root.
+        return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    # Not pytest's folder: the server's user may not enter that one.
+    folder = Path(tempfile.mkdtemp(prefix="hoster-postgresql-"))
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres")
+        server = Postgresql(folder)
+        server.start()
+        yield server
+        server.control("-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database: every test that takes it runs on both."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger' / 'ledger.sqlite3'}"
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return server.new_database()
+
+
+@pytest.fixture
+def ledger(ledger_url: str, ada: Client) -> Iterator[Ledger]:
+    """A ledger that knows the client acme."""
+    with Ledger.open(ledger_url) as opened:
+        opened.add_client(ada, NOW)
+        yield opened
+
+
+class MailServer:
+    """A mail server that keeps what it takes; ``answer`` is what it says to a message."""
+
+    def __init__(self) -> None:
+        self.taken: list[EmailMessage] = []
+        self.answer = "250 OK"
+        self.answer_to_recipient = "250 OK"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+
+    def start(self) -> None:
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller.start()
+
+    def stop(self) -> None:
+        self._controller.stop()
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, _server: object, _session: object, envelope: Any, address: str, _options: object
+    ) -> str:
+        if self.answer_to_recipient.startswith("2"):
+            envelope.rcpt_tos.append(address)
+        return self.answer_to_recipient
+
+    async def handle_DATA(self, _server: object, _session: object, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        if self.answer.startswith("2"):
+            self.taken.append(message_from_bytes(envelope.content, policy=policy.default))
+        return self.answer
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    server = MailServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def company(mail_server: MailServer) -> Company:
+    """A company whose mails go to the tests' server."""
+    return Company(
+        name="Exemple Hébergement",
+        mail_from="vps@hoster.example",
+        support_url="https://support.hoster.example",
+        smtp=Smtp(host="127.0.0.1", port=mail_server.port, starttls=False),
+    )
