@@ -194,7 +194,8 @@ def _add_interface(devices: Any, interface: Mapping[str, Any], mac: str | None) 
         element = _xml.add(devices, "interface", type="network")
         source = {"network": interface.get("networkName")}
     if mac:
-        _xml.add(element, "mac", address=mac)
+        # libvirt's own spelling, so that another one is no other hardware.
+        _xml.add(element, "mac", address=mac.lower())
     _xml.add(element, "source", **source)
     _xml.add(element, "model", type="virtio")
 

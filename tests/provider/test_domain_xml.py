@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from libvirt_provider.domain_change import same_hardware
 from libvirt_provider.domain_xml import Disk, Identity, command_line, domain_xml, owner
 from libvirt_provider.errors import ProviderError
 
@@ -59,6 +60,15 @@ def test_the_mac_of_before_is_kept_where_none_is_declared() -> None:
     root = domain_xml({**INPUTS, "networkInterfaces": [{"bridge": "b"}]}, [], None, identity)
 
     assert "52:54:00:00:00:01" == root.find("devices/interface/mac").get("address")
+
+
+def test_a_mac_is_the_same_however_it_is_spelt() -> None:
+    spelt = [
+        built(networkInterfaces=[{"bridge": "b", "mac": mac}])
+        for mac in ("02:00:CB:00:71:11", "02:00:cb:00:71:11")
+    ]
+
+    assert same_hardware(*spelt)
 
 
 def test_an_xslt_names_the_tap_turns_the_seed_and_declares_room() -> None:
