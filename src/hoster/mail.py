@@ -64,8 +64,9 @@ def compose(
     message["Date"] = format_datetime(date)
     message["Message-ID"] = message_id
     message["Auto-Submitted"] = "auto-generated"
-    message["Content-Language"] = client.language
     message.set_content(body, cte="quoted-printable")
+    # After the content, which drops the Content-* headers that were there.
+    message["Content-Language"] = client.language
     return message
 
 

@@ -1,0 +1,192 @@
+"""What a client reads, and what a mail server's answer means. Contract: C4.2, C4.4, C6.3, C14.1."""
+
+from __future__ import annotations
+
+import socket
+from datetime import datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jinja2 import UndefinedError
+
+from hoster.catalogue import Company, Smtp
+from hoster.clients import Client, client_of
+from hoster.errors import ConfigurationError
+from hoster.mail import MailNotTakenError, compose, send
+
+if TYPE_CHECKING:
+    from conftest import MailServer
+
+EXPECTED = Path(__file__).parent / "cases" / "mail"
+VALUES = {
+    "vps": "acme/web",
+    "ipv4": "203.0.113.17",
+    "city": "Paris",
+    "country": "FR",
+    "plan": "KVM 2",
+    "vcpus": 2,
+    "memory_mib": 2048,
+    "disk_gib": 20,
+    "image": "Debian 12",
+    "user": "debian",
+    "password": "aaaaa-bbbbb-ccccc-ddddd-eeeee",
+}
+
+
+@pytest.fixture
+def message(ada: Client, company: Company, now: datetime) -> EmailMessage:
+    return composed(ada, company, now)
+
+
+def composed(client: Client, company: Company, now: datetime, **values: Any) -> EmailMessage:
+    return compose(
+        "delivery",
+        client=client,
+        company=company,
+        values=VALUES | values,
+        message_id="<1@hoster>",
+        date=now,
+    )
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_a_delivery_mail_reads_as_it_was_approved(
+    details: dict[str, Any], company: Company, now: datetime, language: str
+) -> None:
+    client = client_of(details | {"language": language})
+
+    message = composed(client, company, now)
+
+    approved = (EXPECTED / f"delivery-{language}.txt").read_text(encoding="utf-8")
+    assert approved == f"{message['Subject']}\n{message.get_content()}"
+
+
+@pytest.mark.parametrize("missing", sorted(VALUES))
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_a_mail_with_a_gap_is_not_made(
+    details: dict[str, Any], company: Company, now: datetime, language: str, missing: str
+) -> None:
+    with pytest.raises(UndefinedError, match=missing):
+        compose(
+            "delivery",
+            client=client_of(details | {"language": language}),
+            company=company,
+            values={key: value for key, value in VALUES.items() if key != missing},
+            message_id="<1@hoster>",
+            date=now,
+        )
+
+
+def test_the_headers_say_who_to_whom_and_that_no_person_wrote_it(message: EmailMessage) -> None:
+    assert {
+        "From": "Exemple Hébergement <vps@hoster.example>",
+        "To": "Ada Martin <ada@client.example>",
+        "Subject": "Votre VPS acme/web est prêt",
+        "Date": "Sun, 01 Mar 2026 09:30:00 +0000",
+        "Message-ID": "<1@hoster>",
+        "Auto-Submitted": "auto-generated",
+        "Content-Language": "fr",
+        "Content-Type": 'text/plain; charset="utf-8"',
+    } == {
+        name: value
+        for name, value in message.items()
+        if name not in {"MIME-Version", "Content-Transfer-Encoding"}
+    }
+
+
+def test_a_mail_crosses_any_mail_server_in_ascii(message: EmailMessage) -> None:
+    assert message.as_bytes().isascii()
+
+
+def test_a_mail_arrives_as_it_was_made(
+    message: EmailMessage, company: Company, mail_server: MailServer
+) -> None:
+    send(message, company.smtp)
+
+    [taken] = mail_server.taken
+    assert (message["Subject"], message["Message-ID"]) == (taken["Subject"], taken["Message-ID"])
+    assert message.get_content().splitlines() == taken.get_content().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("answer", "final"),
+    [("451 try later", False), ("550 nobody of that name", True), ("552 too much", True)],
+)
+@pytest.mark.parametrize("where", ["answer", "answer_to_recipient"])
+def test_the_answer_says_whether_to_try_again(
+    message: EmailMessage,
+    company: Company,
+    mail_server: MailServer,
+    where: str,
+    answer: str,
+    final: bool,
+) -> None:
+    setattr(mail_server, where, answer)
+
+    with pytest.raises(MailNotTakenError) as caught:
+        send(message, company.smtp)
+
+    assert (answer, final) == (str(caught.value), caught.value.final)
+    assert [] == mail_server.taken
+
+
+def test_a_mail_server_that_is_away_is_tried_again(
+    message: EmailMessage, company: Company, mail_server: MailServer
+) -> None:
+    mail_server.stop()
+    try:
+        with pytest.raises(MailNotTakenError) as caught:
+            send(message, company.smtp)
+    finally:
+        mail_server.start()
+
+    assert not caught.value.final
+    assert f"127.0.0.1:{mail_server.port}" in str(caught.value)
+
+
+def test_a_server_without_starttls_gets_nothing_where_it_is_asked_for(
+    message: EmailMessage, company: Company, mail_server: MailServer
+) -> None:
+    with pytest.raises(MailNotTakenError) as caught:
+        send(message, company.smtp.model_copy(update={"starttls": True}))
+
+    assert "STARTTLS" in str(caught.value)
+    assert not caught.value.final
+    assert [] == mail_server.taken
+
+
+def test_a_server_that_never_speaks_is_left_after_a_while(
+    message: EmailMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hoster.mail.TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        smtp = Smtp(host="127.0.0.1", port=silent.getsockname()[1], starttls=False)
+
+        with pytest.raises(MailNotTakenError, match="timed out"):
+            send(message, smtp)
+
+
+@pytest.mark.parametrize(
+    ("password_file", "reason"),
+    [(None, "no password_file"), ("/nonexistent/password", "No such file")],
+)
+def test_a_user_without_a_password_is_a_matter_of_the_inventory(
+    message: EmailMessage, company: Company, password_file: str | None, reason: str
+) -> None:
+    smtp = company.smtp.model_copy(update={"user": "vps", "password_file": password_file})
+
+    with pytest.raises(ConfigurationError, match=reason):
+        send(message, smtp)
+
+
+def test_no_answer_repeats_the_password(
+    message: EmailMessage, company: Company, mail_server: MailServer
+) -> None:
+    mail_server.answer = "550 no"
+
+    with pytest.raises(MailNotTakenError) as caught:
+        send(message, company.smtp)
+
+    assert VALUES["password"] not in str(caught.value)
