@@ -216,7 +216,10 @@ class Node(Value):
 
 
 class Headroom(Value):
-    """How far a running VPS can be plugged up without a reboot, fixed at its creation (C4.7)."""
+    """How far a running VPS can be plugged up without a reboot (C4.7).
+
+    It stands in each domain's definition: a change costs every running VPS one reboot.
+    """
 
     vcpus: Annotated[int, Field(ge=1, le=240)] = 8
     memory_mib: Annotated[int, Field(ge=1024, multiple_of=1024)] = 32768
