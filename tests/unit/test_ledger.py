@@ -162,8 +162,19 @@ def test_a_sqlite_ledger_is_its_owners_alone(tmp_path: Path, ada: Client, now: d
     assert {0o600} == set(modes.values())
 
 
+def test_every_connection_to_sqlite_is_set_up(tmp_path: Path) -> None:
+    asked = ("foreign_keys", "journal_mode", "secure_delete", "busy_timeout")
+
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    with Ledger.open(url) as ledger, ledger._engine.connect() as connection:
+        found = [connection.exec_driver_sql(f"PRAGMA {each}").scalar() for each in asked]
+
+    assert [1, "wal", 1, 30_000] == found
+
+
 def test_a_reader_waits_for_no_writer(ledger: Ledger) -> None:
-    with ledger._transaction():
+    with ledger._transaction() as session:
+        session.execute(text("UPDATE client SET created_at = created_at"))
         assert ["acme"] == [client.name for client in ledger.clients()]
 
 
@@ -469,6 +480,21 @@ def test_a_sender_whose_claim_ran_out_brings_no_sent_mail_back(
 
     assert [(SENT, None)] == [(each.state, each.last_error) for each in delivered.mails()]
     assert delivered.claim_mail(now + 10 * LEASE, LEASE) is None
+
+
+def test_a_retry_lets_no_earlier_sender_bring_a_sent_mail_back(
+    delivered: Ledger, now: datetime
+) -> None:
+    slow = delivered.claim_mail(now, LEASE)
+    assert slow is not None
+    delivered.retry_mail(slow.id, now)  # counts the attempts from the start again
+    quick = delivered.claim_mail(now + LEASE, LEASE)
+    assert quick is not None
+    delivered.mail_sent(quick, now + LEASE)
+
+    delivered.mail_refused(slow, "421 too slow", now + LEASE, again_at=now + LEASE)
+
+    assert SENT == delivered.mails()[0].state
 
 
 def test_a_sender_whose_claim_ran_out_takes_no_mail_from_the_next(
