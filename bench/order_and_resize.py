@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
 NODE = "paris-1"
 CLIENT = "bench"
-CONTACT = (
-    *("--first-name", "Ben", "--last-name", "Marque", "--street", "3 rue de l'Exemple"),
-    *("--postal-code", "75010", "--city", "Paris", "--country", "FR"),
-    *("--phone", "+33199001236", "--email", "bench@example.org", "--language", "en"),
-)
 BY_HAND = """
 set -e
 cd /var/lib/libvirt/images/vps
@@ -57,7 +52,7 @@ virsh -q start '{name}'
 """
 TAKE_AWAY = """
 virsh -q destroy '{name}'; virsh -q undefine '{name}'
-rm -rf /tmp/{name} /var/lib/libvirt/images/vps/{name}.qcow2 /var/lib/libvirt/images/vps/{name}.seed.iso
+cd /var/lib/libvirt/images/vps && rm -rf /tmp/{name} '{name}.qcow2' '{name}.seed.iso'
 """
 
 
@@ -94,7 +89,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     lab = Lab(Path(__file__).resolve().parents[1])
     company = journey.Company(lab.env(), lab.company.project / "pulumi")
-    company.hoster("client", "add", CLIENT, *CONTACT)
+    company.hoster("client", "add", CLIENT, *journey.contact("bench@example.org", "en"))
     timings = Timings()
     for number in range(rounds):
         _round(lab, company, timings, f"v{number}")

@@ -20,11 +20,6 @@ from rich.table import Table
 from hoster_lab import journey
 from hoster_lab.lab import Lab
 
-CONTACT = (
-    *("--first-name", "Ben", "--last-name", "Marque", "--street", "3 rue de l'Exemple"),
-    *("--postal-code", "75010", "--city", "Paris", "--country", "FR"),
-    *("--phone", "+33199001236", "--email", "bench@example.org", "--language", "en"),
-)
 LOCATIONS = ("paris", "roubaix")
 
 
@@ -50,7 +45,7 @@ def main() -> None:
 
 def _order(company: journey.Company, client: str) -> None:
     location = LOCATIONS[int(client.rpartition("x")[2]) % 2]
-    company.hoster("client", "add", client, *CONTACT)
+    company.hoster("client", "add", client, *journey.contact("bench@example.org", "en"))
     order = ("--plan", "kvm-1", "--image", "debian-12", "--location", location)
     company.hoster("order", f"{client}/web", *order)
     company.pulumi("up", "--yes", "--skip-preview", "--stack", client)

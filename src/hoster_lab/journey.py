@@ -21,6 +21,16 @@ COMMAND_SECONDS = 300
 BOOT_SECONDS = 600
 
 
+def contact(email: str, language: str) -> tuple[str, ...]:
+    """Return the options of ``hoster client add`` for somebody who does not exist."""
+    return (
+        *("--first-name", "Élise", "--last-name", "Dubois", "--organisation", "Essais SARL"),
+        *("--street", "2 rue de l'Exemple", "--postal-code", "59100", "--city", "Roubaix"),
+        *("--country", "FR", "--phone", "01 99 00 12 34"),
+        *("--email", email, "--language", language),
+    )
+
+
 class StepError(Exception):
     """A step of the journey failed; the message holds what the command said."""
 

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 CLIENT = "demo"
 VPS = f"{CLIENT}/web"
 EMAIL = "demo@example.org"
-CONTACT = (
-    *("--first-name", "Ada", "--last-name", "Martin"),
-    *("--street", "1 rue de l'Exemple", "--postal-code", "75010", "--city", "Paris"),
-    *("--country", "FR", "--phone", "+33199001234", "--email", EMAIL, "--language", "en"),
-)
 
 _talk = Console(stderr=True, highlight=False)
 _started = time.monotonic()
@@ -57,7 +52,7 @@ def _run(checkout: Path) -> None:
         lab.up()
     company = journey.Company(lab.env(), lab.company.project / "pulumi")
     with step(f"A client signs: hoster client add {CLIENT}"):
-        company.hoster("client", "add", CLIENT, *CONTACT)
+        company.hoster("client", "add", CLIENT, *journey.contact(EMAIL, "en"))
     client, address = _deliver(company, lab)
     with step(f"{address}: the client logs in with the codes of the mail, and leaves a file"):
         before = journey.leave_a_file(client, mebibytes=64)

@@ -24,11 +24,6 @@ pytestmark = pytest.mark.lab
 VPS = "e2e/web"
 EMAIL = "e2e@example.org"
 NODE_FILES = "/etc/libvirt /run/libvirt /var/log/libvirt"
-CONTACT = (
-    *("--first-name", "Élise", "--last-name", "Dubois", "--organisation", "Essais SARL"),
-    *("--street", "2 rue de l'Exemple", "--postal-code", "59100", "--city", "Roubaix"),
-    *("--country", "FR", "--phone", "+33199001235", "--email", EMAIL, "--language", "fr"),
-)
 
 
 class ProcessListWatch:
@@ -72,7 +67,7 @@ def watch() -> Iterator[ProcessListWatch]:
 def output(lab: Lab, company: journey.Company, watch: ProcessListWatch) -> list[str]:
     """Order, deploy and deliver; returns all that the commands printed."""
     said = [
-        company.run("hoster", "client", "add", "e2e", *CONTACT, "--json"),
+        company.run("hoster", "client", "add", "e2e", *journey.contact(EMAIL, "fr"), "--json"),
         company.run(
             *("hoster", "order", VPS, "--plan", "kvm-1", "--image", "debian-12"),
             *("--location", "paris"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from hoster.catalogue import Catalogue
     from hoster.project import Project
+
+_Value = TypeVar("_Value")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
 dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be done; write nothing.")
@@ -69,12 +72,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     Console().print(table)
 
 
-class CatalogueName(click.ParamType[str]):
-    """A name of the catalogue's section, completed by the shell; judged later, with near names."""
+class _Completed(click.ParamType[_Value], ABC):
+    """A parameter that the shell completes out of the project's files."""
 
-    def __init__(self, section: str) -> None:
-        self.section = section
-        self.name = section.removesuffix("s")
+    @abstractmethod
+    def names(self) -> Iterable[str]:
+        """Return what can be offered."""
 
     def shell_complete(
         self,
@@ -82,21 +85,34 @@ class CatalogueName(click.ParamType[str]):
         param: click.Parameter,  # noqa: ARG002
         incomplete: str,
     ) -> list[CompletionItem]:
-        """Offer the names that there are; nothing where the inventory cannot be read."""
+        """Offer the names that fit; nothing where the project cannot be read."""
         from click.shell_completion import CompletionItem
 
         from hoster.errors import HosterError
 
         try:
             with ctx:
-                names = getattr(catalogue(), self.section)
+                return [
+                    CompletionItem(name) for name in self.names() if name.startswith(incomplete)
+                ]
         except HosterError:
             return []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-class VpsName(click.ParamType[tuple[str, str]]):
-    """A ``client/vps`` name, completed out of the declarations."""
+class CatalogueName(_Completed[str]):
+    """A name of the catalogue's section; judged later, with near names."""
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+        self.name = section.removesuffix("s")
+
+    def names(self) -> Iterable[str]:
+        """Return the section's names."""
+        return list(getattr(catalogue(), self.section))
+
+
+class VpsName(_Completed[tuple[str, str]]):
+    """A ``client/vps`` name, as a pair."""
 
     name = "client/vps"
 
@@ -111,21 +127,8 @@ class VpsName(click.ParamType[tuple[str, str]]):
             self.fail(f"«{value}» is not of the form client/vps, as in acme/web", param, ctx)
         return client, vps
 
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
-        """Offer the declared names."""
-        from click.shell_completion import CompletionItem
-
+    def names(self) -> Iterable[str]:
+        """Return the declared names."""
         from hoster.declaration_files import read_all
-        from hoster.errors import HosterError
 
-        try:
-            with ctx:
-                names = [vps.full_name for vps in read_all(project())]
-        except HosterError:
-            return []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [vps.full_name for vps in read_all(project())]
