@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime, formataddr
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,9 @@ def compose(
     )
     subject, _, body = text.partition("\n")
     message = EmailMessage()
-    message["From"] = formataddr((company.name, company.mail_from))
-    message["To"] = formataddr((f"{client.first_name} {client.last_name}", client.email))
+    # Not as text: a name of «é» and «<x@example.org>» would be read as somebody else's address.
+    message["From"] = Address(company.name, addr_spec=company.mail_from)
+    message["To"] = Address(f"{client.first_name} {client.last_name}", addr_spec=client.email)
     message["Subject"] = subject.removeprefix(_SUBJECT)
     message["Date"] = format_datetime(date)
     message["Message-ID"] = message_id

@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -138,6 +138,9 @@ def test_a_space_that_does_not_break_is_a_space(details: dict[str, Any]) -> None
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
+@example("Ada", "é <eve@client.example>")
+@example("Ada, eve@client.example", "é")
+@example(";", "\u00a1")
 def test_whatever_a_client_is_called_the_mail_goes_to_the_client_alone(
     first_name: str, last_name: str
 ) -> None:
