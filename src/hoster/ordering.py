@@ -14,6 +14,7 @@ from hoster.problems import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
     from ipaddress import IPv4Address
 
@@ -46,12 +47,14 @@ def choose(
     declared: Declarations,
     order: Order,
     *,
+    held: AbstractSet[IPv4Address],
     released: Mapping[IPv4Address, datetime],
     now: datetime,
 ) -> VpsDeclaration:
     """Return the declaration that *order* becomes: pinned image, node with room, free address.
 
-    *released* says when addresses were given back. Contract: C2.1, C4.1, C4.3, C10.1.
+    *held* are addresses that were ordered and never given back, declared or not; *released* says
+    when others were given back. Contract: C2.1, C4.1, C4.3, C10.1.
 
     Raises:
         ConfigurationError: a name that the catalogue does not have, or a field that is not valid.
@@ -63,7 +66,7 @@ def choose(
     node = placement.place(catalogue, declared, plan=plan, location=order.location, wish=order.node)
     ipv4 = addresses.allocate(
         location.pools,
-        taken=declared.addresses(),
+        taken=declared.addresses().keys() | held,
         quarantine=addresses.quarantined(released, catalogue.policy.address_quarantine_days, now),
         wish=order.ipv4,
     )

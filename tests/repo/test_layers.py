@@ -15,8 +15,12 @@ RULES = [
     "declarations",
     "errors",
     "geofeed",
+    "ordering",
     "placement",
+    "problems",
     "rules",
+    "ssh_keys",
+    "stack/deployed",
 ]
 ADAPTERS = {"ansible", "pulumi", "pulumi_libvirt", "sqlalchemy", "alembic", "smtplib", "subprocess"}
 OUR_ADAPTERS = {"hoster.cli", "hoster.ledger", "hoster.mail", "hoster.outbox", "hoster.stack"}

@@ -220,6 +220,18 @@ def test_an_address_released_lately_is_not_given(run: Run, project: Project) -> 
     assert [IPv4Address("203.0.113.11")] == [vps.ipv4 for vps in read_all(project)]
 
 
+def test_the_address_of_a_vps_that_vanished_from_its_file_is_not_given(
+    run: Run, project: Project
+) -> None:
+    """C4.3: nobody terminated it, so that it may still run."""
+    run("order", "bell/old", *ORDER)
+    project.declaration("bell").unlink()
+
+    run("order", "acme/web", *ORDER)
+
+    assert [IPv4Address("203.0.113.11")] == [vps.ipv4 for vps in read_all(project)]
+
+
 def test_a_full_node_refuses_and_nothing_is_written(run: Run, project: Project) -> None:
     hosts = project.inventory / "hosts.yml"
     hosts.write_text(hosts.read_text().replace("disk_gib: 7000", "disk_gib: 19"))

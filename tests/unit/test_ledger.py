@@ -360,6 +360,16 @@ def test_a_released_address_is_remembered_from_its_last_release(
     assert {WEB: later, WEB + 1: now} == ledger.released_addresses()
 
 
+def test_an_ordered_address_is_held_until_it_is_given_back(ledger: Ledger, now: datetime) -> None:
+    """C4.3: also when its VPS has vanished from the declarations."""
+    ledger.begin_order("acme/web", WEB, user="debian", now=now)
+    assert {WEB} == ledger.held_addresses(besides="acme/mail")
+    assert set() == ledger.held_addresses(besides="acme/web")
+
+    ledger.release_address(WEB, vps="acme/web", now=now)
+    assert set() == ledger.held_addresses(besides="acme/mail")
+
+
 # --- delivery ---
 
 

@@ -110,7 +110,12 @@ def _place(project: Project, wish: Order, *, dry_run: bool) -> tuple[VpsDeclarat
             return existing, False
         ledger.client(wish.client)
         vps = ordering.choose(
-            content, declared, wish, released=ledger.released_addresses(), now=now
+            content,
+            declared,
+            wish,
+            held=ledger.held_addresses(besides=wish.full_name),
+            released=ledger.released_addresses(),
+            now=now,
         )
         if dry_run:
             return vps, False

@@ -177,6 +177,9 @@ class Ledger:
         """Remember that *vps* gave *ipv4* back: it rests before somebody else gets it (C4.3)."""
         with self._transaction() as session:
             session.merge(ReleasedAddressRow(ipv4=str(ipv4), vps=vps, released_at=now))
+            order = session.get(AccessCodeRow, vps)
+            if order is not None and order.ipv4 == str(ipv4):
+                order.released_at = now
             _note(session, now, "address-released", vps, ipv4=str(ipv4))
 
     def released_addresses(self) -> dict[IPv4Address, datetime]:
@@ -184,6 +187,19 @@ class Ledger:
         with self._reading() as session:
             rows = session.scalars(select(ReleasedAddressRow))
             return {IPv4Address(row.ipv4): row.released_at for row in rows}
+
+    def held_addresses(self, *, besides: str) -> set[IPv4Address]:
+        """Return the addresses that were ordered and not given back, those of *besides* apart.
+
+        A VPS that vanished from its declaration may still run: its address is nobody else's until
+        it is released (C4.3).
+        """
+        mine = (AccessCodeRow.released_at.is_(None), AccessCodeRow.vps != besides)
+        with self._reading() as session:
+            return {
+                IPv4Address(held)
+                for held in session.scalars(select(AccessCodeRow.ipv4).where(*mine))
+            }
 
     def deliver(self, vps: str, values: dict[str, Any], now: datetime) -> bool:
         """Record the delivery and queue its mail, together and once; False where it was done.

@@ -67,6 +67,7 @@ class AccessCodeRow(Base):
     password_hash: Mapped[str]
     ordered_at: Mapped[datetime]
     delivered_at: Mapped[datetime | None]
+    released_at: Mapped[datetime | None]
 
 
 class ReleasedAddressRow(Base):

@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("password_hash", sa.String, nullable=False),
         sa.Column("ordered_at", Instant, nullable=False),
         sa.Column("delivered_at", Instant),
+        sa.Column("released_at", Instant),
     )
     op.create_table(
         "released_address",
