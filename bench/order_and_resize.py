@@ -10,6 +10,8 @@ Example:
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 import statistics
 import time
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pycdlib
 from rich.console import Console
 from rich.table import Table
 
@@ -32,11 +35,7 @@ BY_HAND = """
 set -e
 cd /var/lib/libvirt/images/vps
 qemu-img create -q -f qcow2 -F qcow2 -b '{base}' '{name}.qcow2' 10G
-mkdir -p /tmp/{name} && cd /tmp/{name}
-printf 'instance-id: {name}\\n' > meta-data
-printf '#cloud-config\\nhostname: {name}\\n' > user-data
-genisoimage -quiet -volid cidata -rational-rock -joliet \
-  -output /var/lib/libvirt/images/vps/{name}.seed.iso user-data meta-data
+echo '{seed}' | base64 -d > '{name}.seed.iso'
 virsh -q define /dev/stdin <<'XML'
 <domain type='{domain_type}'><name>{name}</name><memory unit='MiB'>1024</memory><vcpu>1</vcpu>
 <os><type machine='q35'>hvm</type><boot dev='hd'/></os><features><acpi/></features><devices>
@@ -52,7 +51,7 @@ virsh -q start '{name}'
 """
 TAKE_AWAY = """
 virsh -q destroy '{name}'; virsh -q undefine '{name}'
-cd /var/lib/libvirt/images/vps && rm -rf /tmp/{name} '{name}.qcow2' '{name}.seed.iso'
+cd /var/lib/libvirt/images/vps && rm '{name}.qcow2' '{name}.seed.iso'
 """
 
 
@@ -107,7 +106,8 @@ def main() -> None:
 def _round(lab: Lab, company: journey.Company, timings: Timings, name: str) -> None:
     facts = _facts(company)
     with timings.of("by hand"):
-        _on_node(lab, BY_HAND.format(name=f"hand-{name}", **facts))
+        seed = base64.b64encode(_seed(f"hand-{name}")).decode()
+        _on_node(lab, BY_HAND.format(name=f"hand-{name}", seed=seed, **facts))
     _on_node(lab, TAKE_AWAY.format(name=f"hand-{name}"))
     order = ("--plan", "kvm-1", "--image", "debian-12", "--location", "paris")
     with timings.of("hoster order"):
@@ -121,6 +121,20 @@ def _round(lab: Lab, company: journey.Company, timings: Timings, name: str) -> N
     company.hoster("resize", f"{CLIENT}/{name}", "--plan", "kvm-2")
     with timings.of("pulumi up, live resize"):
         company.pulumi("up", "--yes", "--skip-preview", "--stack", CLIENT)
+
+
+def _seed(name: str) -> bytes:
+    iso = pycdlib.PyCdlib()
+    iso.new(joliet=3, rock_ridge="1.09", vol_ident="cidata")
+    for file, text in (("user-data", f"#cloud-config\nhostname: {name}\n"), ("meta-data", name)):
+        content = text.encode()
+        short = f"/{file[:4].upper()}.;1"
+        stream = io.BytesIO(content)
+        iso.add_fp(stream, len(content), short, rr_name=file, joliet_path=f"/{file}")
+    out = io.BytesIO()
+    iso.write_fp(out)
+    iso.close()
+    return out.getvalue()
 
 
 def _on_node(lab: Lab, script: str) -> None:

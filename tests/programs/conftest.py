@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 class RecordedEngine(pulumi.runtime.Mocks):
     """Stands for the engine: answers every registration and keeps it.
 
-    ``deployed`` is what the stack's last run left: outputs of the components, by name.
+    ``registered`` holds the names in order, so that a name registered twice shows. ``deployed`` is
+    what the stack's last run left: outputs of the components, by name.
     """
 
     def __init__(self) -> None:
         self.resources: dict[str, pulumi.runtime.MockResourceArgs] = {}
+        self.registered: list[str] = []
         self.deployed: dict[str, dict[str, Any]] = {}
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        self.registered.append(args.name)
         self.resources[args.name] = args
         return f"{args.name}-id", args.inputs
 

@@ -91,6 +91,15 @@ def test_each_vps_goes_to_its_own_node(company: Company) -> None:
     assert "roubaix-1" in made["db-disk"].provider
 
 
+def test_two_vpss_of_a_client_share_the_provider_of_their_node(company: Company) -> None:
+    made = company.declare(web=WEB, db=WEB | {"ipv4": "203.0.113.18"})
+    assert [name for name, args in made.items() if args.typ == "pulumi:providers:libvirt"] == [
+        "paris-1"
+    ]
+    assert made["web"].provider == made["db"].provider
+    assert company.engine.registered.count("paris-1") == 1
+
+
 def test_the_metadata_holds_all_that_a_node_needs(company: Company) -> None:
     """C4.3, C4.8, C4.9, C4.10: identity, rates, volume."""
     metadata = company.declare(web=WEB)["web"].inputs["metadata"]

@@ -41,7 +41,7 @@ def declare() -> None:
     declared = _declared(project, catalogue)
     _refuse_changes_of_what_is_final(declared, catalogue)
     access = pulumi.Config("hoster").get_secret_object("access") or pulumi.Output.secret({})
-    nodes = {vps.node: _provider(catalogue, vps.node) for vps in declared}
+    nodes = {node: _provider(catalogue, node) for node in sorted({vps.node for vps in declared})}
     servers = {
         vps.name: VirtualServer(
             vps.name,
