@@ -6,6 +6,7 @@ every provider of a stack is a process of its own. See docs/decisions/0005.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from types import ModuleType
@@ -26,6 +27,10 @@ def _only_the_protocol() -> None:
 
 
 if __name__ == "__main__":
+    # libvirt forks `ssh` out of this process, and gRPC's fork handlers now and then kill such a
+    # child before it becomes ssh: the host then seems to reset the connection. They serve forks
+    # that go on using gRPC, which there are none of here. Read when grpc is imported.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     _only_the_protocol()
 
     from libvirt_provider.server import main
