@@ -62,8 +62,9 @@ ensure_uv() {
     share_pip_settings
 }
 
+# Compiled here, once: every start of the command line, the program and the provider is quicker.
 install_requirements() {
-    "$VENV/bin/uv" pip install "$@" --python "$VENV/bin/python" \
+    "$VENV/bin/uv" pip install "$@" --compile-bytecode --python "$VENV/bin/python" \
         -r "$HOSTER_ROOT/requirements.txt" -c "$HOSTER_ROOT/constraints.txt" -e "$HOSTER_ROOT"
 }
 
