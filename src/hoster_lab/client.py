@@ -12,6 +12,7 @@ from email.parser import BytesParser
 from typing import TYPE_CHECKING
 
 import pexpect
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOGIN_SECONDS = 90
+READY_SECONDS = 240
 _PROMPT = r"[Pp]assword: ?$"
 _SSH_OPTIONS = (
     *("-o", "PreferredAuthentications=password,keyboard-interactive"),
@@ -29,6 +31,10 @@ _SSH_OPTIONS = (
 
 class LoginError(Exception):
     """The VPS did not let its client in; the message says what it answered."""
+
+
+class DeniedError(LoginError):
+    """The VPS answered, and did not take the password."""
 
 
 @dataclass(frozen=True)
@@ -84,25 +90,19 @@ class Client:
     def first_login(self) -> None:
         """Log in with the initial password and choose a new one, as the system demands.
 
+        A guest greets on its SSH port some seconds before it takes the password: a login that is
+        denied is tried again, for `READY_SECONDS`.
+
         Raises:
-            LoginError: the VPS did not ask for a new password, or did not take it.
+            LoginError: the VPS did not let its client in, or did not take the new password.
         """
-        chosen = self._chosen()
-        with self._ssh(()) as terminal:
-            self._answer(terminal, self._codes.password)
-            asked = [r"(?i)current.*password: ?$", "Permission denied"]
-            if terminal.expect(asked, timeout=LOGIN_SECONDS) == 1:
-                # An earlier run was cut after the system took the new password.
-                self._remember(chosen, used=True)
-                return
-            terminal.sendline(self._codes.password)
-            for _ in ("new password", "the same again"):
-                terminal.expect(r"(?i)new.*password: ?$", timeout=LOGIN_SECONDS)
-                terminal.sendline(chosen)
-            terminal.expect(pexpect.EOF, timeout=LOGIN_SECONDS)
-            if "success" not in str(terminal.before):
-                raise LoginError(f"the new password was not taken: {terminal.before!s}")
-        self._remember(chosen, used=True)
+        policy = Retrying(
+            retry=retry_if_exception_type(DeniedError),
+            stop=stop_after_delay(READY_SECONDS),
+            wait=wait_fixed(3),
+            reraise=True,
+        )
+        policy(self._change_password)
 
     def run(self, command: str, *, timeout: float = LOGIN_SECONDS) -> str:
         """Run *command* on the VPS and return what it prints; logs in for it.
@@ -112,11 +112,37 @@ class Client:
         """
         if not self._notebook().get("used"):
             self.first_login()
+        return self._run(command, timeout=timeout)
+
+    def _change_password(self) -> None:
+        chosen = self._chosen()
+        with self._ssh(()) as terminal:
+            self._answer(terminal, self._codes.password)
+            asked = [r"(?i)current.*password: ?$", "Permission denied"]
+            if terminal.expect(asked, timeout=LOGIN_SECONDS) == 1:
+                # Too early, or an earlier run was cut after the system took the new password.
+                self._run("true", timeout=LOGIN_SECONDS)
+            else:
+                self._choose(terminal, chosen)
+        self._remember(chosen, used=True)
+
+    def _choose(self, terminal: pexpect.spawn[str], chosen: str) -> None:
+        terminal.sendline(self._codes.password)
+        for _ in ("new password", "the same again"):
+            terminal.expect(r"(?i)new.*password: ?$", timeout=LOGIN_SECONDS)
+            terminal.sendline(chosen)
+        terminal.expect(pexpect.EOF, timeout=LOGIN_SECONDS)
+        if "success" not in str(terminal.before):
+            raise LoginError(f"the new password was not taken: {terminal.before!s}")
+
+    def _run(self, command: str, *, timeout: float) -> str:
         with self._ssh((command,)) as terminal:
             self._answer(terminal, self._chosen())
             terminal.expect(pexpect.EOF, timeout=timeout)
             output = str(terminal.before).replace("\r\n", "\n").strip()
             terminal.close()
+            if "Permission denied" in output:
+                raise DeniedError(f"{self._codes.address} denies the login: {output}")
             if terminal.exitstatus != 0:
                 raise LoginError(f"`{command}` on {self._codes.address} failed: {output}")
             return output

@@ -194,6 +194,7 @@ def test_a_run_killed_at_any_step_is_ended_by_the_next(
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
     _kill_all_of(process)
+    _mend_cut_state(stack.folder)
 
     output = stack.run(SMALL, "cancel", "--yes")[1] + stack.up(SMALL)
     again = stack.up(SMALL)
@@ -203,6 +204,15 @@ def test_a_run_killed_at_any_step_is_ended_by_the_next(
         name for name in files(qemu) if not name.endswith(".made")
     }
     assert 1 == len(qemu.connection.listAllDomains(1))
+
+
+def _mend_cut_state(folder: Path) -> None:
+    """Do as docs/ordering.md says where Pulumi was killed while it wrote the stack's state."""
+    for state in folder.rglob(".pulumi/stacks/**/*.json"):
+        try:
+            json.loads(state.read_text())
+        except json.JSONDecodeError:
+            shutil.copyfile(f"{state}.bak", state)
 
 
 def _kill_all_of(process: subprocess.Popen[str]) -> None:
