@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,22 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 120
 
 
+class _ExistsError(ToolError):
+    """A stack of that name is there already."""
+
+
+class _UnknownError(ToolError):
+    """There is no stack of that name."""
+
+
 def ensure_stack(project: Project, client: str) -> None:
     """Make *client*'s stack and its declaration with the stack's own encryption salt, once.
 
     Raises:
         ToolError: Pulumi is missing or refused.
     """
-    if client not in _stacks(project):
+    # Asked of this stack alone: with thousands of clients a list of all would cost more each time.
+    with suppress(_ExistsError):
         _pulumi(project, "stack", "init", client, "--no-select", "--non-interactive")
     declaration = project.declaration(client)
     if not _has_encryption(declaration):
@@ -65,17 +75,12 @@ def stack_outputs(project: Project, client: str) -> dict[str, Any]:
     Raises:
         ToolError: Pulumi is missing or refused.
     """
-    if client not in _stacks(project):
+    try:
+        answer = _pulumi(project, "stack", "output", "--json", "--stack", client)
+    except _UnknownError:
         return {}
-    outputs: dict[str, Any] = json.loads(
-        _pulumi(project, "stack", "output", "--json", "--stack", client)
-    )
+    outputs: dict[str, Any] = json.loads(answer)
     return outputs
-
-
-def _stacks(project: Project) -> set[str]:
-    listed = json.loads(_pulumi(project, "stack", "ls", "--json"))
-    return {stack["name"].rpartition("/")[2] for stack in listed}
 
 
 def _encryption(project: Project, client: str) -> dict[str, str]:
@@ -122,4 +127,6 @@ def _refusal(arguments: tuple[str, ...], stderr: str) -> Exception:
             f"pulumi {arguments[0]}: {reason}",
             remedy="Set PULUMI_CONFIG_PASSPHRASE_FILE to the file with the company's passphrase.",
         )
-    return ToolError(f"pulumi {' '.join(arguments[:2])}: {reason}")
+    kinds = {"already exists": _ExistsError, "no stack named": _UnknownError}
+    kind = next((kinds[text] for text in kinds if text in reason), ToolError)
+    return kind(f"pulumi {' '.join(arguments[:2])}: {reason}")

@@ -129,16 +129,22 @@ def download(host: Host, volume: Any) -> bytes:
 
 
 def users_of(host: Host, path: str) -> list[str]:
-    """Return the names of the domains, running or not, that have the disk *path*."""
-    connection = host.connection()
-    names = []
-    for domain in connection.listAllDomains():
-        for flags in _definitions(domain):
-            sources = _xml.parse(domain.XMLDesc(flags)).iterfind("devices/disk/source")
-            if any(path in {source.get("file"), source.get("dev")} for source in sources):
-                names.append(domain.name())
-                break
-    return names
+    """Return the names of the domains, running or not, that have the disk *path*.
+
+    A domain that somebody else deletes meanwhile uses nothing.
+    """
+    domains = host.connection().listAllDomains()
+    return [domain.name() for domain in domains if path in (found(_sources, domain) or ())]
+
+
+def _sources(domain: Any) -> set[str]:
+    return {
+        place
+        for flags in _definitions(domain)
+        for source in _xml.parse(domain.XMLDesc(flags)).iterfind("devices/disk/source")
+        for place in (source.get("file"), source.get("dev"))
+        if place
+    }
 
 
 def _definitions(domain: Any) -> tuple[int, ...]:

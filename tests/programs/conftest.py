@@ -20,21 +20,28 @@ class RecordedEngine(pulumi.runtime.Mocks):
     """Stands for the engine: answers every registration and keeps it.
 
     ``registered`` holds the names in order, so that a name registered twice shows. ``deployed`` is
-    what the stack's last run left: outputs of the components, by name.
+    what the stack's last run left: outputs of the components, by name; it cannot be read the first
+    ``half_written`` times, as while a checkpoint is being written.
     """
 
     def __init__(self) -> None:
         self.resources: dict[str, pulumi.runtime.MockResourceArgs] = {}
         self.registered: list[str] = []
         self.deployed: dict[str, dict[str, Any]] = {}
+        self.half_written = 0
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         self.registered.append(args.name)
         self.resources[args.name] = args
         return f"{args.name}-id", args.inputs
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
+    def call(
+        self, args: pulumi.runtime.MockCallArgs
+    ) -> dict[str, Any] | tuple[dict[str, Any], list[tuple[str, str]]]:
         assert args.token == "pulumi:pulumi:readStackResourceOutputs"
+        if self.half_written:
+            self.half_written -= 1
+            return {}, [("name", "failed to load checkpoint: EOF")]
         kind = "hoster:vps:VirtualServer"
         return {
             "outputs": {

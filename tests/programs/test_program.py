@@ -130,6 +130,17 @@ def test_what_is_final_is_refused_before_any_resource(
     assert company.engine.resources == {}
 
 
+def test_what_is_final_is_refused_though_the_checkpoint_was_being_written(
+    company: Company,
+) -> None:
+    """Seen with twenty clients at once and state in files: the engine empties the file first."""
+    company.engine.deployed["web"] = DEPLOYED
+    company.engine.half_written = 2
+    with pytest.raises(RuleError, match=r"C4\.3"):
+        company.declare(web=WEB | {"ipv4": "203.0.113.18"})
+    assert company.engine.half_written == 0
+
+
 def test_a_new_release_in_the_catalogue_changes_no_vps(company: Company) -> None:
     """The image is pinned by the order, whatever the catalogue offers next."""
     images = company.root / "inventory" / "group_vars" / "all" / "images.yml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -212,6 +213,20 @@ def test_a_disk_in_use_is_not_deleted(qemu: Qemu, volumes: Volume, domains: Doma
     assert Path(key).exists()
     volumes.delete(urn("Volume"), key, DISK)
     assert [] == list(qemu.folder.iterdir())
+
+
+def test_a_domain_that_goes_while_users_are_sought_uses_nothing(
+    qemu: Qemu, volumes: Volume, domains: Domain
+) -> None:
+    """Seen with twenty clients at once: a domain of the list is gone before it is looked at."""
+    running(qemu, volumes, domains, running=False)
+    disk = str(qemu.folder / DISK["name"])
+    listed = qemu.connection.listAllDomains()
+    host = SimpleNamespace(connection=lambda: SimpleNamespace(listAllDomains=lambda: listed))
+
+    assert ["acme.web"] == _storage.users_of(host, disk)
+    qemu.connection.lookupByName("acme.web").undefine()
+    assert [] == _storage.users_of(host, disk)
 
 
 def test_a_pool_that_is_not_there_is_named_with_those_that_are(volumes: Volume) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pulumi_libvirt as libvirt
+from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from hoster import addresses, declaration_files, rules
 from hoster.errors import ConfigurationError, RuleError
@@ -88,15 +89,26 @@ def _refuse_changes_of_what_is_final(
 def deployed() -> dict[str, DeployedVps]:
     """Return what this stack's last run registered, by VPS; empty before the first."""
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    answer = pulumi.runtime.invoke(
-        "pulumi:pulumi:readStackResourceOutputs", {"name": stack, "stackName": stack}
-    )
+    answer = _checkpoint(stack)
     resources: Mapping[str, Any] = (answer.value or {}).get("outputs") or {}
     return {
         urn.rpartition("::")[2]: DeployedVps.from_outputs(resource["outputs"])
         for urn, resource in resources.items()
         if resource["type"] == COMPONENT and resource["outputs"]
     }
+
+
+# With state in files the engine may be writing the checkpoint just then, and empties it first.
+@retry(
+    retry=retry_if_exception_message(match=r"(?s).*failed to load checkpoint"),
+    wait=wait_fixed(0.1),
+    stop=stop_after_delay(10),
+    reraise=True,
+)
+def _checkpoint(stack: str) -> Any:
+    return pulumi.runtime.invoke(
+        "pulumi:pulumi:readStackResourceOutputs", {"name": stack, "stackName": stack}
+    )
 
 
 def _facts(vps: VpsDeclaration, catalogue: Catalogue) -> DeployedVps:
