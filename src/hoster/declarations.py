@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +31,8 @@ class VpsDeclaration(Value):
     """One VPS as ordered.
 
     ``image`` is pinned (``debian-12@20250703``), ``node`` the host node that carries it,
-    ``term_months`` the initial term (C12.1).
+    ``term_months`` the initial term (C12.1). ``since`` is the day of the order: billing cycles
+    begin on its day of the month (C4.9); without it, on the first.
     """
 
     client: Name
@@ -42,6 +44,7 @@ class VpsDeclaration(Value):
     ipv4: IPv4Address
     ssh_keys: tuple[Annotated[str, AfterValidator(checked)], ...] = ()
     term_months: Annotated[int, Field(ge=1, le=60)] = 1
+    since: date = date(2000, 1, 1)
 
     @property
     def full_name(self) -> str:
@@ -62,6 +65,7 @@ class VpsDeclaration(Value):
             "node": self.node,
             "ipv4": str(self.ipv4),
             "term_months": self.term_months,
+            "since": self.since.isoformat(),
         }
         return written | ({"ssh_keys": list(self.ssh_keys)} if self.ssh_keys else {})
 

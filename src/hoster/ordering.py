@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
@@ -78,6 +79,7 @@ def choose(
         "ipv4": str(ipv4),
         "ssh_keys": order.ssh_keys,
         "term_months": order.term_months,
+        "since": now.astimezone(ZoneInfo(catalogue.policy.timezone)).date(),
     }
     try:
         return parse_vps(order.client, order.name, fields)

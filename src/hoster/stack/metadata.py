@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 if TYPE_CHECKING:
+    from datetime import date
     from ipaddress import IPv4Address, IPv4Interface
 
 NAMESPACE = "urn:hoster:vps:1"
@@ -18,6 +19,7 @@ class VpsMetadata:
     """What a host node must know of a VPS.
 
     Rates in Mbit/s, volume in bytes a billing cycle; ``None`` means no ceiling, and unlimited.
+    Cycles begin on the day of the month of ``cycle_anchor``, at midnight in ``timezone``.
     """
 
     client: str
@@ -32,6 +34,8 @@ class VpsMetadata:
     ceiling_mbit_s: int | None
     throttle_mbit_s: int
     traffic_bytes: int | None
+    cycle_anchor: date
+    timezone: str
 
 
 def metadata_xml(vps: VpsMetadata) -> str:
@@ -58,6 +62,8 @@ def metadata_xml(vps: VpsMetadata) -> str:
     _set(
         etree.SubElement(root, f"{{{NAMESPACE}}}traffic"),
         bytes_cycle="unlimited" if vps.traffic_bytes is None else vps.traffic_bytes,
+        cycle_anchor=vps.cycle_anchor,
+        timezone=vps.timezone,
     )
     return etree.tostring(root, encoding="unicode")
 

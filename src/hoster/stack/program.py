@@ -134,7 +134,7 @@ def _arguments(
         memory_mib=plan.memory_mib,
         network=network,
         tap=addresses.tap_name(vps.ipv4),
-        metadata=metadata_xml(_metadata(vps, plan, network)),
+        metadata=metadata_xml(_metadata(vps, plan, network, policy.timezone)),
         user=catalogue.images[vps.image_name].default_user,
         ssh_keys=vps.ssh_keys,
         password_hash=access.apply(lambda hashes: _hash_of(hashes, vps)),
@@ -168,7 +168,7 @@ def _network(vps: VpsDeclaration, catalogue: Catalogue) -> Network:
     )
 
 
-def _metadata(vps: VpsDeclaration, plan: Plan, network: Network) -> VpsMetadata:
+def _metadata(vps: VpsDeclaration, plan: Plan, network: Network, timezone: str) -> VpsMetadata:
     return VpsMetadata(
         client=vps.client,
         name=vps.name,
@@ -182,6 +182,8 @@ def _metadata(vps: VpsDeclaration, plan: Plan, network: Network) -> VpsMetadata:
         ceiling_mbit_s=plan.ceiling_mbit_s,
         throttle_mbit_s=plan.throttle_mbit_s,
         traffic_bytes=plan.traffic_bytes,
+        cycle_anchor=vps.since,
+        timezone=timezone,
     )
 
 

@@ -1,0 +1,405 @@
+"""The acts of the node agent. Each is idempotent, and holds the state's lock while it works."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hoster.node import elements, ruleset, shaping, usage
+from hoster.node.elements import Counter, Quota
+from hoster.node.errors import KernelError
+from hoster.node.store import Known, Measure
+from hoster.node.vps import vps_of_domain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from hoster.node.ruleset import Elements, Place
+    from hoster.node.shaping import Shaping
+    from hoster.node.store import Store
+    from hoster.node.vps import Vps
+
+GRACE = timedelta(seconds=60)
+"""A VPS whose hook ran this lately may not have its tap yet."""
+SAID_EVERY = timedelta(minutes=10)
+"""Refused packets of a tap are told in one event for so long."""
+LOAD_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Config:
+    """Where the roles put what the agent loads; *interfaces* is the kernel's list of links."""
+
+    folder: Path = Path("/etc/hoster")
+    interfaces: Path = Path("/sys/class/net")
+
+    @property
+    def rules(self) -> list[Path]:
+        """The rulesets of the roles `packet_filter` and `bandwidth`, in the order to load."""
+        return [self.folder / "packet-filter.nft", self.folder / "bandwidth.nft"]
+
+    def shaping(self) -> Shaping:
+        """The uplink as the role `bandwidth` describes it."""
+        return shaping.Shaping.read(self.folder / "bandwidth.json")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an act did: whether it changed anything, and about whom."""
+
+    changed: bool
+    subject: str
+    text: str
+
+
+class Agent:
+    """The acts, on one node's *store* and the kernel of the network namespace it runs in."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._clock = clock
+
+    # -- from libvirt's hook
+
+    def start(self, xml: str) -> Outcome:
+        """Let the VPS of a domain that is about to start onto the network, as its plan says.
+
+        Raises:
+            InvalidMetadataError: it is no valid VPS; it gets nothing, and must not start.
+            KernelError: the kernel refused; it gets nothing.
+        """
+        vps = vps_of_domain(xml)
+        if vps is None:
+            return Outcome(changed=False, subject="", text="no VPS: it gets no network here")
+        with self._store.hold():
+            known = self._started(vps)
+            changed = self._enforce(known)
+            changed |= self._store.get(vps.tap) != known
+            self._store.put(known)
+        return Outcome(changed, vps.full_name, f"{vps.ipv4} is on {vps.tap}")
+
+    def stop(self, xml: str) -> Outcome:
+        """Take the VPS of a domain that has stopped off the network; its volume is kept."""
+        vps = vps_of_domain(xml)
+        if vps is None:
+            return Outcome(changed=False, subject="", text="no VPS")
+        with self._store.hold():
+            known = self._store.get(vps.tap)
+            if known is None or known.vps.full_name != vps.full_name:
+                return Outcome(changed=False, subject=vps.full_name, text="never started here")
+            known = replace(known, running=False, used_bytes=self._used(known))
+            changed = self._enforce(known)
+            changed |= self._store.get(vps.tap) != known
+            self._store.put(known)
+        return Outcome(changed, vps.full_name, f"{vps.tap} passes nothing")
+
+    def _started(self, vps: Vps) -> Known:
+        """Return the VPS as it is from now on; a new client of an address starts with nothing."""
+        now, known = self._clock(), self._store.get(vps.tap)
+        cycle = usage.cycle_start(vps.anchor, vps.timezone, now)
+        if known is None or known.vps.full_name != vps.full_name:
+            minor = known.class_minor if known else self._store.free_class()
+            self._store.append(now, "vps-new", vps.full_name, ipv4=str(vps.ipv4), plan=vps.plan)
+            return Known(vps, minor, True, now, cycle, 0, 0)
+        if vps.plan != known.vps.plan:
+            plans = {"before": known.vps.plan, "plan": vps.plan}
+            self._store.append(now, "plan-changed", vps.full_name, **plans)
+        started = known.started_at if known.running else now
+        known = replace(known, vps=vps, running=True, started_at=started)
+        return replace(known, used_bytes=self._used(known))
+
+    # -- measures (C4.11)
+
+    def measure(self, named: str, kind: str, reason: str, detail: str = "") -> Outcome:
+        """Put a measure in force against a VPS, at once and until it is lifted.
+
+        Raises:
+            UnknownVpsError: there never was such a VPS on this node.
+        """
+        with self._store.hold():
+            known = self._store.find(named)
+            if any((one.kind, one.detail) == (kind, detail) for one in known.measures):
+                return Outcome(
+                    changed=False,
+                    subject=known.vps.full_name,
+                    text=f"{_said(kind, detail)} already",
+                )
+            now = self._clock()
+            measures = (*known.measures, Measure(kind, detail, reason, now))
+            self._change_measures(known, measures)
+            self._store.append(now, kind, known.vps.full_name, detail=detail, reason=reason)
+        return Outcome(
+            changed=True, subject=known.vps.full_name, text=f"{_said(kind, detail)} from now on"
+        )
+
+    def lift(self, named: str, kind: str, detail: str = "") -> Outcome:
+        """Lift a measure.
+
+        Raises:
+            UnknownVpsError: there never was such a VPS on this node.
+        """
+        with self._store.hold():
+            known = self._store.find(named)
+            kept = tuple(one for one in known.measures if (one.kind, one.detail) != (kind, detail))
+            if kept == known.measures:
+                return Outcome(
+                    changed=False, subject=known.vps.full_name, text=f"not {_said(kind, detail)}"
+                )
+            self._change_measures(known, kept)
+            self._store.append(self._clock(), f"{kind}-lifted", known.vps.full_name, detail=detail)
+        return Outcome(
+            changed=True, subject=known.vps.full_name, text=f"no longer {_said(kind, detail)}"
+        )
+
+    def _change_measures(self, known: Known, measures: tuple[Measure, ...]) -> None:
+        changed = replace(known, measures=measures)
+        before = known.enforced.measures.blocked
+        self._enforce(changed, also_blocked=before)
+        self._store.put(replace(changed, used_bytes=self._used(changed)))
+
+    # -- what the kernel has
+
+    def _enforce(self, known: Known, also_blocked: Iterable[tuple[str, int]] = ()) -> bool:
+        """Give one VPS the elements that its state asks for; return whether any was not there."""
+        enforced = known.enforced
+        desired = ruleset.elements_of(enforced) if known.running else {}
+        blocked = {*also_blocked, *enforced.measures.blocked}
+        places = {*ruleset.places_of(known.vps, blocked), *desired}
+        current = {
+            place: element
+            for place in places
+            if (element := elements.element_with_key(*place[0], *place[1:])) is not None
+        }
+        changes = ruleset.transaction(current, desired)
+        if known.running:
+            # Before the way is open, so that there is no moment without a guarantee.
+            shaping.enforce(self._config.shaping(), [enforced])
+        changes.commit()
+        if not known.running:
+            shaping.release(self._config.shaping(), [known.class_minor])
+        return bool(changes)
+
+    def _used(self, known: Known) -> int:
+        """Return the cycle's volume of a VPS: what the kernel counts, or what is kept."""
+        tap = elements.interface(known.vps.tap)
+        element = elements.element_with_key(*ruleset.FILTER, "metered", tap)
+        if element is None or not isinstance(element.statement, Quota):
+            return known.used_bytes
+        return usage.counted(known.used_bytes, element.statement.used_bytes)
+
+    def restore(self) -> Outcome:
+        """Load the rules, and let the VPSs that ran onto the network again; nobody else.
+
+        Before the first guest starts, and after the rules were taken away. Rules first, names
+        last: at no moment does a packet pass that no rule has seen.
+
+        Raises:
+            KernelError: the kernel refused a ruleset; nothing passes then.
+        """
+        with self._store.hold():
+            self._load()
+            running = [known for known in self._store.all() if known.running]
+            shaping.enforce(self._config.shaping(), [known.enforced for known in running])
+            changes = ruleset.transaction(_current(), _desired(running))
+            changes.commit()
+        return Outcome(bool(changes), "", f"{len(running)} VPSs are on the network")
+
+    def _load(self) -> None:
+        for path in self._config.rules:
+            try:
+                done = subprocess.run(
+                    ["nft", "--file", str(path)],
+                    capture_output=True,
+                    text=True,
+                    timeout=LOAD_SECONDS,
+                    check=False,
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise KernelError(f"nft --file {path}: {error}") from error
+            if done.returncode != 0:
+                raise KernelError(f"nft --file {path}: {done.stderr.strip()}")
+            if path == self._config.rules[0]:
+                # The uplink's classes, before a rule names their device.
+                shaping.prepare(self._config.shaping())
+
+    # -- every few seconds
+
+    def reconcile(self, domains: Mapping[str, Vps] | None) -> Outcome:
+        """Count, keep, tell, and repair what differs between libvirt, the state and the kernel.
+
+        *domains* are the VPSs of the domains that run, by tap, asked before the lock was taken
+        (libvirt waits for the hook, and the hook for the lock); None where libvirt is not there.
+        """
+        restored = self._restored_rules()
+        with self._store.hold(durable=False):
+            current = _current()
+            known = {one.vps.tap: one for one in self._store.all()}
+            turned = self._turned(known, domains, current)
+            recount = self._recounted(turned, current)
+            running = [one for one in turned.values() if one.running]
+            changes = ruleset.transaction(current, _desired(running), recount)
+            changes.commit()
+            shaped = self._reshape(running)
+            for tap, one in turned.items():
+                if one != known.get(tap):
+                    self._store.put(one)
+            self._tell_refusals(turned)
+            self._store.prune()
+        repaired = restored or shaped or bool(_repairs(changes, recount))
+        text = f"{len(running)} VPSs on the network, {len(changes.added)} elements written"
+        return Outcome(repaired, "", text)
+
+    def _restored_rules(self) -> bool:
+        try:
+            _current()
+        except KernelError as error:
+            self.restore()
+            with self._store.hold():
+                self._store.append(self._clock(), "rules-restored", "", reason=str(error))
+            return True
+        return False
+
+    def _turned(
+        self, known: dict[str, Known], domains: Mapping[str, Vps] | None, current: Elements
+    ) -> dict[str, Known]:
+        """Return every VPS as it is now: running or not, its plan, its volume."""
+        now = self._clock()
+        turned = {tap: replace(one, used_bytes=_used(one, current)) for tap, one in known.items()}
+        for tap, vps in (domains or {}).items():
+            before = turned.get(tap)
+            if before is None or not before.running or before.vps != vps:
+                turned[tap] = self._started(vps)
+                if before is None or not before.running:
+                    self._store.append(now, "vps-repaired", vps.full_name)
+        if domains is not None:
+            for tap, one in turned.items():
+                if one.running and tap not in domains and self._is_gone(one, now):
+                    turned[tap] = replace(one, running=False)
+        return turned
+
+    def _is_gone(self, known: Known, now: datetime) -> bool:
+        tap = self._config.interfaces / known.vps.tap
+        return not tap.exists() and not timedelta(0) <= now - known.started_at < GRACE
+
+    def _recounted(self, turned: dict[str, Known], current: Elements) -> set[Place]:
+        """Tell what was reached, turn the cycles, and return whose count starts anew."""
+        recount: set[Place] = set()
+        for tap, one in turned.items():
+            place = (ruleset.FILTER, "metered", elements.interface(tap))
+            kernel = _count(current.get(place))
+            turned[tap] = self._told(self._next_cycle(one))
+            if kernel is not None and kernel != turned[tap].used_bytes:
+                recount.add(place)
+        return recount
+
+    def _next_cycle(self, one: Known) -> Known:
+        now, vps = self._clock(), one.vps
+        began = usage.cycle_start(vps.anchor, vps.timezone, now)
+        if began <= one.cycle_start:  # a clock that was set back begins no cycle again
+            return one
+        details = {"bytes": one.used_bytes, "from": one.cycle_start.isoformat()}
+        self._store.append(now, "cycle-ended", vps.full_name, **details, to=began.isoformat())
+        if one.told_percent == max(usage.LEVELS):
+            self._store.append(now, "quota-throttle-lifted", vps.full_name)
+        return replace(one, cycle_start=began, used_bytes=0, told_percent=0)
+
+    def _told(self, one: Known) -> Known:
+        reached = usage.level_reached(one.used_bytes, one.vps.traffic_bytes)
+        for level in usage.LEVELS:
+            if one.told_percent < level <= reached:
+                self._store.append(
+                    self._clock(),
+                    f"quota-{level}",
+                    one.vps.full_name,
+                    bytes=one.used_bytes,
+                    quota_bytes=one.vps.traffic_bytes,
+                    cycle_start=one.cycle_start.isoformat(),
+                    throttle_mbit_s=one.vps.throttle_mbit_s,
+                )
+        if reached < one.told_percent == max(usage.LEVELS):  # a larger plan
+            self._store.append(self._clock(), "quota-throttle-lifted", one.vps.full_name)
+        return replace(one, told_percent=reached)
+
+    def _reshape(self, running: list[Known]) -> bool:
+        config = self._config.shaping()
+        there = shaping.classes(config)
+        wanted = {one.class_minor: shaping.rates(config, one.enforced) for one in running}
+        wrong = [
+            one.enforced
+            for one in running
+            if any(
+                there[device].get(one.class_minor) != wanted[one.class_minor] for device in there
+            )
+        ]
+        shaping.enforce(config, wrong)
+        idle = {minor for device in there.values() for minor in device if minor not in wanted}
+        shaping.release(config, idle)
+        return bool(wrong or idle)
+
+    def _tell_refusals(self, known: dict[str, Known]) -> None:
+        """Tell how many packets were refused with a wrong sender, in few events (C7.2)."""
+        now, said = self._clock(), self._store.refusals()
+        for element in elements.elements_in(*ruleset.FILTER, "refused"):
+            if not isinstance(element.statement, Counter):
+                continue
+            tap = element.key.rstrip(b"\0").decode(errors="replace")
+            before, at = said.get(tap, (0, datetime.min.replace(tzinfo=UTC)))
+            packets = element.statement.packets
+            fresh = packets - before if packets >= before else packets
+            if not fresh or timedelta(0) <= now - at < SAID_EVERY:
+                continue
+            one = known.get(tap)
+            kind = "spoof-refused" if one and one.running else "unknown-tap"
+            subject = one.vps.full_name if one else tap
+            self._store.append(now, kind, subject, tap=tap, packets=fresh)
+            self._store.keep_refusal(tap, packets, now)
+
+
+def _current() -> Elements:
+    return {
+        (table, name, element.key): element
+        for table, names in ruleset.SETS.items()
+        for name in names
+        for element in elements.elements_in(*table, name)
+    }
+
+
+def _desired(running: Iterable[Known]) -> Elements:
+    desired: Elements = {}
+    for known in running:
+        desired |= ruleset.elements_of(known.enforced)
+    return desired
+
+
+def _count(element: elements.Element | None) -> int | None:
+    if element is None or not isinstance(element.statement, Quota):
+        return None
+    return element.statement.used_bytes
+
+
+def _used(known: Known, current: Elements) -> int:
+    place = (ruleset.FILTER, "metered", elements.interface(known.vps.tap))
+    kernel = _count(current.get(place))
+    return known.used_bytes if kernel is None else usage.counted(known.used_bytes, kernel)
+
+
+def _repairs(changes: elements.Transaction, recount: set[Place]) -> list[elements.Element]:
+    anew = {(name, key) for _, name, key in recount}
+    return [
+        element
+        for element in (*changes.added, *changes.deleted)
+        if (element.set_name, element.key) not in anew
+    ]
+
+
+def _said(kind: str, detail: str) -> str:
+    return {"quarantine": "quarantined", "throttle": "throttled"}.get(kind, f"closed for {detail}")

@@ -1,0 +1,276 @@
+"""``hoster-node``: the agent's command. stdout is data, stderr is talk.
+
+Exit codes: 0 done (whether or not anything changed), 1 refused or failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hoster.node.errors import NodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hoster.node.agent import Agent, Outcome
+    from hoster.node.store import Store
+
+STATE = "/var/lib/hoster/node.sqlite"
+CONFIG = "/etc/hoster"
+_PORT_MAX = 65535
+
+
+class _Node:
+    """The state and the agent, opened by the command that needs them."""
+
+    def __init__(self, state: Path, config: Path) -> None:
+        self._state, self._config = state, config
+
+    @property
+    def store(self) -> Store:
+        """The state."""
+        from hoster.node.store import Store
+
+        return Store(self._state)
+
+    @property
+    def agent(self) -> Agent:
+        """The acts."""
+        from hoster.node.agent import Agent, Config
+
+        return Agent(self.store, Config(self._config))
+
+
+def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def _said(act: Callable[..., Outcome]) -> Callable[..., None]:
+    """Print what an act did, and turn its errors into a sentence and an exit code."""
+
+    @_json_option
+    @wraps(act)
+    def command(*arguments: Any, as_json: bool, **options: Any) -> None:
+        try:
+            outcome = act(*arguments, **options)
+        except NodeError as error:
+            _fail(error)
+        if as_json:
+            said = {"changed": outcome.changed, "vps": outcome.subject, "text": outcome.text}
+            click.echo(json.dumps(said))
+        else:
+            subject = f"{outcome.subject}: " if outcome.subject else ""
+            click.echo(f"{subject}{outcome.text}{'' if outcome.changed else ' (no change)'}")
+
+    return command
+
+
+def _fail(error: NodeError) -> None:
+    click.echo(f"hoster-node: {error}", err=True)
+    sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--state", type=click.Path(path_type=Path), default=STATE, hidden=True)
+@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, hidden=True)
+@click.pass_context
+def main(context: click.Context, state: Path, config: Path) -> None:
+    """Enforce on this host node what its VPSs may do.
+
+    VPS is a name (acme/web), an address or a tap.
+
+    \b
+    Examples:
+      hoster-node status
+      hoster-node quarantine acme/web --reason "scans port 22, incident 17"
+      hoster-node quarantine acme/web --lift
+      hoster-node block-port 203.0.113.17 25/tcp --reason spam
+    """
+    context.obj = _Node(state, config)
+
+
+@main.group()
+def vps() -> None:
+    """What libvirt's hook calls; the domain's XML comes on standard input."""
+
+
+@vps.command("start")
+@click.pass_obj
+@_said
+def vps_start(node: _Node) -> Outcome:
+    """Let a VPS onto the network as its plan says.
+
+    \b
+    Example:
+      virsh dumpxml acme.web | hoster-node vps start
+    """
+    return node.agent.start(sys.stdin.read())
+
+
+@vps.command("stop")
+@click.pass_obj
+@_said
+def vps_stop(node: _Node) -> Outcome:
+    """Take a VPS off the network, and keep its volume.
+
+    \b
+    Example:
+      virsh dumpxml acme.web | hoster-node vps stop
+    """
+    return node.agent.stop(sys.stdin.read())
+
+
+_REASON = click.option("--reason", default="", help="Why, for the record.")
+_LIFT = click.option("--lift", is_flag=True, help="Lift it instead.")
+
+
+@main.command()
+@click.argument("vps_", metavar="VPS")
+@_REASON
+@_LIFT
+@click.pass_obj
+@_said
+def quarantine(node: _Node, vps_: str, reason: str, lift: bool) -> Outcome:
+    """Cut a VPS off, both ways, open connections included.
+
+    \b
+    Examples:
+      hoster-node quarantine acme/web --reason "incident 17"
+      hoster-node quarantine acme/web --lift
+    """
+    return _measured(node, vps_, "quarantine", reason, lift=lift)
+
+
+@main.command()
+@click.argument("vps_", metavar="VPS")
+@_REASON
+@_LIFT
+@click.pass_obj
+@_said
+def throttle(node: _Node, vps_: str, reason: str, lift: bool) -> Outcome:
+    """Hold a VPS to its plan's throttle rate, whatever its volume.
+
+    \b
+    Example:
+      hoster-node throttle 203.0.113.17 --reason "incident 18"
+    """
+    return _measured(node, vps_, "throttle", reason, lift=lift)
+
+
+@main.command("block-port")
+@click.argument("vps_", metavar="VPS")
+@click.argument("port", metavar="PORT/PROTOCOL")
+@_REASON
+@_LIFT
+@click.pass_obj
+@_said
+def block_port(node: _Node, vps_: str, port: str, reason: str, lift: bool) -> Outcome:
+    """Let a VPS send nothing to a port, such as 25/tcp.
+
+    \b
+    Example:
+      hoster-node block-port acme/web 25/tcp --reason spam
+    """
+    number, _, protocol = port.partition("/")
+    sound = number.isascii() and number.isdigit() and 0 < int(number) <= _PORT_MAX
+    if not sound or protocol not in {"tcp", "udp"}:
+        raise click.BadParameter(f"«{port}» is not of the form 25/tcp or 53/udp")
+    return _measured(
+        node, vps_, "block-port", reason, lift=lift, detail=f"{int(number)}/{protocol}"
+    )
+
+
+def _measured(
+    node: _Node, named: str, kind: str, reason: str, *, lift: bool, detail: str = ""
+) -> Outcome:
+    if lift:
+        return node.agent.lift(named, kind, detail)
+    return node.agent.measure(named, kind, reason, detail)
+
+
+@main.command()
+@click.argument("vps_", metavar="[VPS]", required=False)
+@_json_option
+@click.pass_obj
+def status(node: _Node, vps_: str | None, as_json: bool) -> None:
+    """Say of each VPS that was on this node: running, volume, measures.
+
+    \b
+    Examples:
+      hoster-node status
+      hoster-node status acme/web --json
+    """
+    from hoster.node import status as said
+
+    try:
+        store = node.store
+        known = [store.find(vps_)] if vps_ else store.all()
+    except NodeError as error:
+        _fail(error)
+    now = datetime.now(UTC)
+    if as_json:
+        click.echo(json.dumps([said.as_json(one, now) for one in known], indent=2))
+        return
+    for one in known:
+        click.echo(said.as_line(one, now))
+
+
+@main.command()
+@click.option("--after", type=int, default=0, help="Only those above this number.")
+@click.option("--limit", type=int, default=-1, help="At most so many, oldest first.")
+@_json_option
+@click.pass_obj
+def events(node: _Node, after: int, limit: int, as_json: bool) -> None:
+    """List what happened on this node, oldest first.
+
+    \b
+    Examples:
+      hoster-node events
+      hoster-node events --after 120 --json
+    """
+    try:
+        listed = node.store.events(after, limit)
+    except NodeError as error:
+        _fail(error)
+    for event in listed:
+        if as_json:
+            click.echo(json.dumps(event.as_json()))
+        else:
+            details = " ".join(f"{key}={value}" for key, value in event.details.items())
+            at = f"{event.at:%Y-%m-%d %H:%M:%S}"
+            click.echo(f"{event.number:>6} {at} {event.kind:<22} {event.subject:<30} {details}")
+
+
+@main.command()
+@click.pass_obj
+@_said
+def restore(node: _Node) -> Outcome:
+    """Load the rules, and let the VPSs that run onto the network; before guests start.
+
+    \b
+    Example:
+      hoster-node restore
+    """
+    return node.agent.restore()
+
+
+@main.command()
+@click.pass_obj
+@_said
+def reconcile(node: _Node) -> Outcome:
+    """Count, keep, tell, and repair what differs between libvirt, the state and the kernel.
+
+    \b
+    Example:
+      hoster-node reconcile
+    """
+    from hoster.node.domains import running_vpss
+
+    return node.agent.reconcile(running_vpss())

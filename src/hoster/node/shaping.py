@@ -1,0 +1,163 @@
+"""The guarantee of each VPS: one HTB class a VPS on the uplink, and one for what comes in (C4.8).
+
+What goes out is queued on the uplink itself; what comes in passes an intermediate device first,
+to which the ruleset of the family netdev sends it. Traffic between two VPSs of a node takes no
+uplink and no class.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hoster.node.errors import KernelError
+from hoster.node.ruleset import CLASS_MAJOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from hoster.node.ruleset import Enforced
+
+ROOT_CLASS, NODE_CLASS = 1, 2
+_QUANTUM_BYTES = 15_140  # ten full frames a turn, for each class alike
+TIMEOUT_SECONDS = 20
+_CLASS = re.compile(
+    r"^class htb 1:([0-9a-f]+) .*? rate (\d+)([MGT]?)bit ceil (\d+)([MGT]?)bit", re.MULTILINE
+)
+_UNITS = {"M": 1, "G": 1000, "T": 1_000_000, "": 0}
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """What the role `bandwidth` says of this node's uplink. Rates in Mbit/s.
+
+    ``node_mbit_s`` is kept for what no VPS sends; ``queue`` is the queue of each class, as `tc`
+    takes it.
+    """
+
+    uplink: str
+    inbound: str
+    uplink_mbit_s: int
+    node_mbit_s: int
+    queue: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Shaping:
+        """Read what the role wrote."""
+        fields = json.loads(path.read_text())
+        return cls(**{**fields, "queue": tuple(fields["queue"])})
+
+    @property
+    def devices(self) -> tuple[str, str]:
+        """Where classes are."""
+        return self.uplink, self.inbound
+
+
+def prepare(shaping: Shaping) -> None:
+    """Make the intermediate device and the classes that are not a VPS's, where they are missing."""
+    links = {link["ifname"] for link in _json(["ip", "-json", "link", "show"])}
+    if shaping.inbound not in links:
+        _run(["ip", "link", "add", shaping.inbound, "type", "ifb"])
+    _run(["ip", "link", "set", shaping.inbound, "up"])
+    for device in shaping.devices:
+        kinds = [
+            (qdisc["kind"], qdisc["handle"])
+            for qdisc in _json(["tc", "-json", "qdisc", "show", "dev", device])
+            if qdisc.get("root")
+        ]
+        if kinds != [("htb", f"{CLASS_MAJOR}:")]:
+            root = ("root", "handle", f"{CLASS_MAJOR}:", "htb", "default", f"{NODE_CLASS:x}")
+            _run(["tc", "qdisc", "replace", "dev", device, *root])
+    rate = shaping.uplink_mbit_s
+    _batch(
+        line
+        for device in shaping.devices
+        for line in (
+            _class(device, f"{CLASS_MAJOR}:", ROOT_CLASS, rate, rate),
+            *_leaf(shaping, device, NODE_CLASS, shaping.node_mbit_s, rate),
+        )
+    )
+
+
+def rates(shaping: Shaping, one: Enforced) -> tuple[int, int]:
+    """Return what is guaranteed to a VPS and what it may reach, in Mbit/s."""
+    most = shaping.uplink_mbit_s
+    return min(one.vps.guaranteed_mbit_s, most), min(one.vps.ceiling_mbit_s or most, most)
+
+
+def enforce(shaping: Shaping, some: Iterable[Enforced]) -> None:
+    """Give each VPS its classes; those that are there change in place, without a gap."""
+    _batch(
+        line
+        for one in some
+        for device in shaping.devices
+        for line in _leaf(shaping, device, one.class_minor, *rates(shaping, one))
+    )
+
+
+def release(shaping: Shaping, minors: Iterable[int]) -> None:
+    """Take away the classes with these numbers; those that are gone are no error."""
+    there = classes(shaping)
+    _batch(
+        f"class delete dev {device} classid {CLASS_MAJOR}:{minor:x}"
+        for minor in minors
+        for device in shaping.devices
+        if minor in there[device]
+    )
+
+
+def classes(shaping: Shaping) -> dict[str, dict[int, tuple[int, int]]]:
+    """Return rate and ceiling in Mbit/s of the VPSs' classes by number, on each device."""
+    # iproute2 6.1 (Debian 12) knows no JSON for classes.
+    return {
+        device: {
+            int(minor, 16): (int(rate) * _UNITS[unit], int(ceil) * _UNITS[ceil_unit])
+            for minor, rate, unit, ceil, ceil_unit in _CLASS.findall(
+                _run(["tc", "class", "show", "dev", device])
+            )
+            if int(minor, 16) not in {ROOT_CLASS, NODE_CLASS}
+        }
+        for device in shaping.devices
+    }
+
+
+def _leaf(shaping: Shaping, device: str, minor: int, rate: int, ceiling: int) -> tuple[str, str]:
+    parent = f"{CLASS_MAJOR}:{ROOT_CLASS:x}"
+    queue = " ".join(shaping.queue)
+    return (
+        _class(device, parent, minor, rate, ceiling),
+        f"qdisc replace dev {device} parent {CLASS_MAJOR}:{minor:x} {queue}",
+    )
+
+
+def _class(device: str, parent: str, minor: int, rate: int, ceiling: int) -> str:
+    return (
+        f"class replace dev {device} parent {parent} classid {CLASS_MAJOR}:{minor:x} htb "
+        f"rate {rate}mbit ceil {ceiling}mbit quantum {_QUANTUM_BYTES}"
+    )
+
+
+def _batch(lines: Iterable[str]) -> None:
+    if text := "\n".join(lines):
+        _run(["tc", "-batch", "-"], text + "\n")
+
+
+def _json(argv: list[str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(_run(argv) or "[]")
+    return [one for one in found if one]
+
+
+def _run(argv: list[str], text: str | None = None) -> str:
+    try:
+        done = subprocess.run(
+            argv, input=text, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelError(f"{argv[0]}: {error}") from error
+    if done.returncode != 0:
+        raise KernelError(f"`{' '.join(argv)}`: {done.stderr.strip()}")
+    return done.stdout

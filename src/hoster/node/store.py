@@ -1,0 +1,306 @@
+"""The agent's state: one SQLite file that outlives every crash of the node.
+
+Who changes it holds its write lock from before it looks at the kernel until after it changed it,
+so that two acts on one node never mix.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from hoster.node.errors import NodeError, UnknownVpsError
+from hoster.node.ruleset import Enforced, Measures
+from hoster.node.vps import Vps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VERSION = 1
+BUSY_SECONDS = 10
+FIRST_CLASS = 16
+"""Traffic classes below are the node's own."""
+LAST_CLASS = 0xFFFE
+KEPT_EVENTS = 100_000
+_SCHEMA = """
+CREATE TABLE meta (stream TEXT NOT NULL);
+CREATE TABLE vps (
+    tap TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    facts TEXT NOT NULL,
+    class_minor INTEGER NOT NULL UNIQUE,
+    running INTEGER NOT NULL,
+    started_at TEXT NOT NULL,
+    cycle_start TEXT NOT NULL,
+    used_bytes INTEGER NOT NULL,
+    told_percent INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE measure (
+    tap TEXT NOT NULL REFERENCES vps (tap) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    detail TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL,
+    since TEXT NOT NULL,
+    PRIMARY KEY (tap, kind, detail)
+);
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    details TEXT NOT NULL
+);
+CREATE TABLE refusal (
+    tap TEXT PRIMARY KEY,
+    packets INTEGER NOT NULL,
+    said_at TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure in force: ``quarantine``, ``throttle``, or ``block-port`` with its port."""
+
+    kind: str
+    detail: str
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Known:
+    """A VPS that was on this node, running or not, and what is known of it."""
+
+    vps: Vps
+    class_minor: int
+    running: bool
+    started_at: datetime
+    cycle_start: datetime
+    used_bytes: int
+    told_percent: int
+    measures: tuple[Measure, ...] = ()
+
+    @property
+    def enforced(self) -> Enforced:
+        """What its elements are made from."""
+        kinds = {measure.kind for measure in self.measures}
+        blocked = frozenset(
+            (protocol, int(port))
+            for measure in self.measures
+            if measure.kind == "block-port"
+            for port, _, protocol in [measure.detail.partition("/")]
+        )
+        in_force = Measures("quarantine" in kinds, "throttle" in kinds, blocked)
+        return Enforced(self.vps, self.class_minor, self.used_bytes, in_force)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened; ``id`` is unique among all nodes for all time."""
+
+    stream: str
+    number: int
+    at: datetime
+    kind: str
+    subject: str
+    details: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the control machine collects it."""
+        return {
+            "id": f"{self.stream}:{self.number}",
+            "stream": self.stream,
+            "number": self.number,
+            "at": self.at.isoformat(),
+            "kind": self.kind,
+            "subject": self.subject,
+            "details": self.details,
+        }
+
+
+class Store:
+    """The state in *path*, made where it is missing."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")
+            # A power cut may take the last seconds of counting, never a measure: see `hold`.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            raise NodeError(
+                f"{path}: {error}: restore it from a copy, or move it away: the VPSs' volumes of "
+                "this cycle and the measures against them are in it"
+            ) from error
+
+    def _migrate(self) -> None:
+        with self.hold():
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                raise NodeError(f"the state is of version {version}: install the newer agent")
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute("INSERT INTO meta VALUES (?)", (uuid.uuid4().hex,))
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    @contextmanager
+    def hold(self, *, durable: bool = True) -> Iterator[None]:
+        """Hold the write lock: what is done inside is kept whole, or not at all.
+
+        *durable* has it on the disk when this returns, whatever the power does then.
+        """
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def all(self) -> list[Known]:
+        """Return every VPS that is known, by tap."""
+        return self._known("%")
+
+    def get(self, tap: str) -> Known | None:
+        """Return the VPS with that tap, or None."""
+        return next(iter(self._known(tap)), None)
+
+    def _known(self, taps: str) -> list[Known]:
+        measures: dict[str, list[Measure]] = {}
+        rows = self._db.execute(
+            """SELECT tap, kind, detail, reason, since FROM measure
+               WHERE tap LIKE ? ORDER BY rowid""",
+            (taps,),
+        )
+        for tap, kind, detail, reason, since in rows:
+            one = Measure(kind, detail, reason, datetime.fromisoformat(since))
+            measures.setdefault(tap, []).append(one)
+        rows = self._db.execute(
+            """SELECT tap, facts, class_minor, running, started_at, cycle_start, used_bytes,
+               told_percent FROM vps WHERE tap LIKE ? ORDER BY tap""",
+            (taps,),
+        )
+        return [
+            Known(
+                vps=_facts(facts),
+                class_minor=minor,
+                running=bool(running),
+                started_at=datetime.fromisoformat(started),
+                cycle_start=datetime.fromisoformat(cycle),
+                used_bytes=used,
+                told_percent=told,
+                measures=tuple(measures.get(tap, ())),
+            )
+            for tap, facts, minor, running, started, cycle, used, told in rows
+        ]
+
+    def find(self, named: str) -> Known:
+        """Return the VPS of that name (``client/vps``), address or tap.
+
+        Raises:
+            UnknownVpsError: there never was one on this node.
+        """
+        row = self._db.execute(
+            "SELECT tap FROM vps WHERE ? IN (name, tap, json_extract(facts, '$.ipv4'))", (named,)
+        ).fetchone()
+        known = self.get(row[0]) if row else None
+        if known is None:
+            raise UnknownVpsError(
+                f"no VPS {named!r} was ever on this node: `hoster-node status` lists them"
+            )
+        return known
+
+    def put(self, known: Known) -> None:
+        """Keep a VPS and the measures against it as *known* says."""
+        tap = known.vps.tap
+        self._db.execute(
+            """INSERT INTO vps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+               ON CONFLICT (tap) DO UPDATE SET name = excluded.name, facts = excluded.facts,
+               class_minor = excluded.class_minor, running = excluded.running,
+               started_at = excluded.started_at,
+               cycle_start = excluded.cycle_start, used_bytes = excluded.used_bytes,
+               told_percent = excluded.told_percent""",
+            (
+                *(tap, known.vps.full_name, _written(known.vps), known.class_minor),
+                *(known.running, known.started_at.isoformat(), known.cycle_start.isoformat()),
+                *(known.used_bytes, known.told_percent),
+            ),
+        )
+        self._db.execute("DELETE FROM measure WHERE tap = ?", (tap,))
+        self._db.executemany(
+            "INSERT INTO measure VALUES (?, ?, ?, ?, ?)",
+            [(tap, m.kind, m.detail, m.reason, m.since.isoformat()) for m in known.measures],
+        )
+
+    def free_class(self) -> int:
+        """Return the lowest traffic class that no VPS has."""
+        taken = {row[0] for row in self._db.execute("SELECT class_minor FROM vps")}
+        free = (minor for minor in range(FIRST_CLASS, LAST_CLASS + 1) if minor not in taken)
+        found = next(free, None)
+        if found is None:
+            raise NodeError(f"{len(taken)} VPSs were on this node: no traffic class is left")
+        return found
+
+    def append(self, at: datetime, kind: str, subject: str, **details: Any) -> None:
+        """Add an event."""
+        self._db.execute(
+            "INSERT INTO event (at, kind, subject, details) VALUES (?, ?, ?, ?)",
+            (at.astimezone(UTC).isoformat(), kind, subject, json.dumps(details, sort_keys=True)),
+        )
+
+    def events(self, after: int = 0, limit: int = -1) -> list[Event]:
+        """Return the events above that number, oldest first."""
+        stream = self._db.execute("SELECT stream FROM meta").fetchone()[0]
+        rows = self._db.execute(
+            """SELECT number, at, kind, subject, details FROM event
+               WHERE number > ? ORDER BY number LIMIT ?""",
+            (after, limit),
+        )
+        return [
+            Event(stream, number, datetime.fromisoformat(at), kind, subject, json.loads(details))
+            for number, at, kind, subject, details in rows
+        ]
+
+    def prune(self) -> None:
+        """Forget the oldest events beyond `KEPT_EVENTS`."""
+        self._db.execute(
+            "DELETE FROM event WHERE number <= (SELECT max(number) FROM event) - ?", (KEPT_EVENTS,)
+        )
+
+    def refusals(self) -> dict[str, tuple[int, datetime]]:
+        """Return by tap how many refused packets were said, and when."""
+        rows = self._db.execute("SELECT tap, packets, said_at FROM refusal")
+        return {tap: (packets, datetime.fromisoformat(at)) for tap, packets, at in rows}
+
+    def keep_refusal(self, tap: str, packets: int, said_at: datetime) -> None:
+        """Keep that so many packets of a tap were refused, and that it was said."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO refusal VALUES (?, ?, ?)", (tap, packets, said_at.isoformat())
+        )
+
+
+def _written(vps: Vps) -> str:
+    return json.dumps(asdict(vps), default=str, sort_keys=True)
+
+
+def _facts(written: str) -> Vps:
+    fields = json.loads(written)
+    fields["ipv4"] = IPv4Address(fields["ipv4"])
+    fields["anchor"] = date.fromisoformat(fields["anchor"])
+    return Vps(**fields)
