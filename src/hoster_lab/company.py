@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hoster_lab.ssh import Ssh
 
 _OWN_VARIABLES = ("images.yml", "company.yml")
+_VPS_OF_NODES = "vps.hoster.yml"
 _HEADER = "# Written by scripts/lab up: changes are overwritten.\n---\n"
 # Sized for a machine of two cores: enough for every plan on sale, dozens of the smallest.
 CAPACITY = {
@@ -96,6 +97,7 @@ class Company:
         for shared in (self.checkout / "inventory" / "group_vars" / "all").glob("*.yml"):
             if shared.name not in _OWN_VARIABLES:
                 _link(variables / shared.name, shared)
+        _link(self.inventory / _VPS_OF_NODES, self.checkout / "inventory" / _VPS_OF_NODES)
 
     def _write_passphrase(self) -> None:
         passphrase = self.root / "passphrase"

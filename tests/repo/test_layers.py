@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,24 @@ def test_what_ships_does_not_need_the_lab(root: Path) -> None:
     sources = sorted((root / "src/hoster").rglob("*.py"))
 
     assert [] == [(path.name, name) for path in sources for name in upward(path, {"hoster_lab"})]
+
+
+def test_the_python_of_ansible_is_for_its_plugins_alone(root: Path) -> None:
+    sources = sorted((root / "src").rglob("*.py"))
+
+    assert [] == [(path.name, name) for path in sources for name in upward(path, {"ansible"})]
+
+
+def test_a_plugin_of_ansible_wraps_the_toolkit_and_nothing_else(root: Path) -> None:
+    sources = sorted((root / "plugins").rglob("*.py"))
+    modules = {path: {name.partition(".")[0] for name in imports(path)} for path in sources}
+
+    assert sources
+    assert [] == [
+        (path.name, names - sys.stdlib_module_names - {"ansible", "hoster"})
+        for path, names in modules.items()
+        if names - sys.stdlib_module_names - {"ansible", "hoster"}
+    ]
 
 
 def test_an_upward_import_is_seen(tmp_path: Path) -> None:
