@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME = r"^[a-z][a-z0-9-]{0,29}[a-z0-9]$|^[a-z]$"
+_LAST_PORT = 65535
 TRAFFIC_BYTES = 10**13
 """10 TB a billing cycle, decimal (C4.9)."""
 
@@ -42,6 +43,16 @@ def _text(value: object) -> object:
     if isinstance(value, str):
         return value
     raise ValueError("must be a text: put it between quotes")
+
+
+def _port(value: int | str) -> int | str:
+    first, dash, last = str(value).partition("-")
+    numbers = [
+        int(part) if part.isascii() and part.isdigit() else 0 for part in (first, last or first)
+    ]
+    if not 0 < numbers[0] <= numbers[1] <= _LAST_PORT or (dash and numbers[0] == numbers[1]):
+        raise ValueError(f"«{value}» is no port, nor a range such as 6881-6889")
+    return value
 
 
 Name = Annotated[str, Field(pattern=NAME)]
@@ -237,6 +248,46 @@ class Policy(Value):
     headroom: Headroom = Headroom()
 
 
+class RefusedPorts(Value):
+    """Ports that no VPS of the named locations may use, and why (C4.5, C7.6).
+
+    ``direction`` is ``in`` towards VPSs, ``out`` from them; ``end`` says whether packets *to* or
+    *from* these ports are meant. A port is a number, or a range such as ``6881-6889``.
+    """
+
+    name: Name
+    reason: Annotated[str, Field(pattern=r"^[^\n#]+$")]
+    direction: Literal["in", "out"]
+    protocol: Literal["tcp", "udp"]
+    end: Literal["to", "from"]
+    ports: Annotated[tuple[Annotated[int | str, AfterValidator(_port)], ...], Field(min_length=1)]
+    refused_in: Literal["everywhere"] | tuple[Name, ...]
+
+
+class RateLimit(Value):
+    """What one VPS may send, or be sent, in a second (C4.6)."""
+
+    packets_s: Annotated[int, Field(gt=0, le=10**9)]
+    burst_packets: Annotated[int, Field(gt=0, le=10**9)]
+    bytes_s: Annotated[int, Field(gt=0, le=4 * 10**9)]
+
+
+class RateLimits(Value):
+    """The limits by protocol; ARP is limited from VPSs only."""
+
+    udp: RateLimit
+    icmp: RateLimit
+    arp: RateLimit
+
+
+class NetworkPolicy(Value):
+    """What the packet filter refuses and limits for every VPS alike."""
+
+    refused_ports: tuple[RefusedPorts, ...]
+    limits: RateLimits
+    node_mbit_s: Positive = 10
+
+
 class Smtp(Value):
     """The mail server that takes the company's mail."""
 
@@ -264,6 +315,7 @@ class Catalogue(Value):
     locations: Annotated[dict[Name, Location], Field(min_length=1)]
     nodes: dict[Name, Node]
     policy: Policy
+    network: NetworkPolicy
     company: Company
 
     def nodes_of(self, location: str) -> list[Node]:
@@ -281,7 +333,19 @@ class Catalogue(Value):
             for node in self.nodes.values()
             if node.location not in self.locations
         ]
-        return lost + self._overlaps()
+        return lost + self._overlaps() + self._unknown_places()
+
+    def _unknown_places(self) -> list[tuple[tuple[str, ...], str]]:
+        return [
+            (
+                ("network", "refused_ports", str(index), "refused_in"),
+                f"{place} is no location; there are {', '.join(self.locations)}",
+            )
+            for index, refused in enumerate(self.network.refused_ports)
+            if refused.refused_in != "everywhere"
+            for place in refused.refused_in
+            if place not in self.locations
+        ]
 
     def _overlaps(self) -> list[tuple[tuple[str, ...], str]]:
         pools = sorted(

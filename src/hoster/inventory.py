@@ -15,7 +15,7 @@ from hoster.problems import Problem, near, problems_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-VARIABLES = ("plans", "images", "locations", "policy", "company")
+VARIABLES = ("plans", "images", "locations", "policy", "network", "company")
 _HOST_KEYS = ("libvirt_uri", "domain_type", "node_capacity")
 _OPEN_PREFIXES = ("ansible_", "host_node_", "packet_filter_", "bandwidth_", "node_agent_")
 _KNOWN_KEYS = sorted(

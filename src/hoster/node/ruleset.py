@@ -20,7 +20,7 @@ FILTER = (Family.BRIDGE, "hoster")
 SHAPER = (Family.NETDEV, "hoster")
 SETS = {
     FILTER: (
-        *("metered", "throttles", "senders", "receivers", "addresses"),
+        *("metered", "throttles", "senders", "receivers", "taps", "addresses"),
         *("blocks", "block_ports"),
     ),
     SHAPER: ("classes",),
@@ -83,6 +83,7 @@ def elements_of(enforced: Enforced) -> Elements:
         filtered += [
             Element("senders", tap + nft.mac(vps.mac) + ipv4),
             Element("receivers", tap + ipv4),
+            Element("taps", tap),
         ]
     shaped = [Element("classes", ipv4, class_id)]
     return _placed(FILTER, filtered) | _placed(SHAPER, shaped)
