@@ -238,17 +238,16 @@ class Lab:
             self.ssh.wait(node)
 
     def _start(self, node: Node) -> None:
+        def plug(running: nodes.State) -> None:
+            management = (network.MANAGEMENT_BRIDGE, node.management_interface)
+            network.attach(running.netns, UPLINK_INTERFACE, f"up-{node.name}", node.location.switch)
+            network.attach(running.netns, MANAGEMENT_INTERFACE, f"mg-{node.name}", *management)
+
         state = nodes.state(node.container)
-        running = state if state.pid else nodes.start(node.container)
-        management = node.management_interface
-        network.attach(
-            running.netns,
-            MANAGEMENT_INTERFACE,
-            f"mg-{node.name}",
-            network.MANAGEMENT_BRIDGE,
-            management,
-        )
-        network.attach(running.netns, UPLINK_INTERFACE, f"up-{node.name}", node.location.switch)
+        if state.pid:
+            plug(state)
+        else:
+            nodes.start(node.container, plug)
 
     def _write_company(self, image: OsImage, finding: Finding) -> None:
         self.company.write(
@@ -280,9 +279,10 @@ class Lab:
     def _configuration(self) -> str:
         """Return a hash of everything that the playbook's outcome depends on."""
         seen = hashlib.sha256()
-        folders = [self.checkout / "roles", self.checkout / "playbooks", self.company.inventory]
+        parts = ("roles", "playbooks", "plugins", "src/hoster/node")
+        folders = [*(self.checkout / part for part in parts), self.company.inventory]
         for path in sorted(path for folder in folders for path in folder.rglob("*")):
-            if path.is_file():
+            if path.is_file() and path.suffix != ".pyc":
                 seen.update(f"{path}\n".encode() + path.read_bytes())
         for node in self.nodes:
             seen.update(json.dumps(asdict(nodes.state(node.container))).encode())

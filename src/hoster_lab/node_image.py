@@ -1,7 +1,7 @@
 """The bare Debian system that a host node of the lab starts from, as a podman image.
 
-A node of the lab has no way to a mirror, so the packages that the role `host_node` installs
-are unpacked here already; their services are off, and everything else is left to the role.
+A node of the lab has no way to a mirror, so the packages that the roles install are unpacked here
+already; their services are off, and everything else is left to the roles.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ RECIPE = cache.Recipe(
         # What the role `host_node` asks for.
         *("libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "qemu-utils"),
         *("nftables",),
+        # What the role `node_agent` asks for.
+        *("python3-venv", "python3-click", "python3-dateutil", "python3-libvirt", "tzdata"),
     ),
 )
 _REPOSITORY = "localhost/hoster-lab-node"

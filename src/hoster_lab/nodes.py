@@ -14,10 +14,14 @@ import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hoster_lab import network
 from hoster_lab.commands import run
 from hoster_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LABEL = "hoster.lab"
 READY_SECONDS = 60
@@ -136,13 +140,16 @@ def create(
     run(["podman", "cp", str(login), f"{container}:/root/"])
 
 
-def start(container: str) -> State:
-    """Start a container and wait until its systemd runs.
+def start(container: str, plug: Callable[[State], None]) -> State:
+    """Start a container, *plug* its cables in, and wait until its systemd runs.
+
+    The cables first, as with a real machine: what starts at boot finds them.
 
     Raises:
         LabError: it does not come up within `READY_SECONDS`.
     """
     run(["podman", "start", container])
+    plug(state(container))
     deadline = time.monotonic() + READY_SECONDS
     ask = ["podman", "exec", container, "systemctl", "is-system-running"]
     answer = ""

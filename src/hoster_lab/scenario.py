@@ -83,10 +83,13 @@ class Scenario:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:
-        netns = nodes.start(self.node.container).netns
-        ours = IPv4Interface(f"{self.address - 1}/32")
-        network.connect(netns, MANAGEMENT_INTERFACE, f"hoster-{self.name}", ours, self.address)
-        network.connect(netns, UPLINK_INTERFACE, f"hoster-{self.name[:6]}u")
+        def plug(running: nodes.State) -> None:
+            ours = IPv4Interface(f"{self.address - 1}/32")
+            link = f"hoster-{self.name}"
+            network.connect(running.netns, UPLINK_INTERFACE, f"hoster-{self.name[:6]}u")
+            network.connect(running.netns, MANAGEMENT_INTERFACE, link, ours, self.address)
+
+        nodes.start(self.node.container, plug)
         self.ssh.wait(self.node)
 
 

@@ -196,6 +196,10 @@ class Agent:
             return known.used_bytes
         return usage.counted(known.used_bytes, element.statement.used_bytes)
 
+    def known(self) -> list[Known]:
+        """Return every VPS that was on this node, its volume as the kernel counts it now."""
+        return [replace(one, used_bytes=self._used(one)) for one in self._store.all()]
+
     def restore(self) -> Outcome:
         """Load the rules, and let the VPSs that ran onto the network again; nobody else.
 

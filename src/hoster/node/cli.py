@@ -210,8 +210,8 @@ def status(node: _Node, vps_: str | None, as_json: bool) -> None:
     from hoster.node import status as said
 
     try:
-        store = node.store
-        known = [store.find(vps_)] if vps_ else store.all()
+        wanted = node.store.find(vps_).vps if vps_ else None
+        known = [one for one in node.agent.known() if wanted in {None, one.vps}]
     except NodeError as error:
         _fail(error)
     now = datetime.now(UTC)

@@ -27,6 +27,7 @@ _GET_SET = 10  # NFT_MSG_GETSET
 _NEW_ELEMENT, _GET_ELEMENT, _DELETE_ELEMENT = 12, 13, 14  # NFT_MSG_...SETELEM
 _REQUEST, _ACKNOWLEDGE, _DUMP, _CREATE, _EXCLUSIVE = 0x1, 0x4, 0x300, 0x400, 0x200
 _NESTED = 0x8000
+_EXPRESSION, _EXPRESSIONS = 7, 11  # NFTA_SET_ELEM_EXPR, NFTA_SET_ELEM_EXPRESSIONS
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RECEIVE_BYTES = 2**18
 _ELEMENTS_A_MESSAGE = 200  # an attribute's length has 16 bits
@@ -45,17 +46,21 @@ class Family(IntEnum):
 
 @dataclass(frozen=True)
 class Quota:
-    """A statement that holds until *limit_bytes* went by; *used_bytes* did already."""
+    """Statements that count, and hold until *limit_bytes* went by; *used_bytes* did already.
+
+    A counter beside the kernel's quota: what a quota says is used ends at its limit.
+    """
 
     limit_bytes: int
     used_bytes: int = 0
 
     def encode(self) -> bytes:
-        """Return it as ``NFTA_SET_ELEM_EXPR``'s content."""
-        data = _attribute(1, struct.pack(">Q", self.limit_bytes))
-        data += _attribute(2, struct.pack(">I", 0))
-        data += _attribute(4, struct.pack(">Q", self.used_bytes))
-        return _attribute(1, b"quota\0") + _attribute(2 | _NESTED, data)
+        """Return the attributes of an element that say it."""
+        quota = _attribute(1, struct.pack(">Q", self.limit_bytes))
+        quota += _attribute(2, struct.pack(">I", 0))
+        quota += _attribute(4, struct.pack(">Q", self.used_bytes))
+        both = _expression(b"counter", _count(self.used_bytes, 0)) + _expression(b"quota", quota)
+        return _attribute(_EXPRESSIONS | _NESTED, both)
 
 
 @dataclass(frozen=True)
@@ -68,27 +73,34 @@ class ByteLimit:
     bytes_s: int
 
     def encode(self) -> bytes:
-        """Return it as ``NFTA_SET_ELEM_EXPR``'s content."""
+        """Return the attributes of an element that say it."""
         data = _attribute(1, struct.pack(">Q", self.bytes_s))
         data += _attribute(2, struct.pack(">Q", _SECONDS_A_SECOND))
         data += _attribute(3, struct.pack(">I", 0))
         data += _attribute(4, struct.pack(">I", 1))  # bytes, not packets
         data += _attribute(5, struct.pack(">I", 0))  # until, not over
-        return _attribute(1, b"limit\0") + _attribute(2 | _NESTED, data)
+        return _attribute(_EXPRESSIONS | _NESTED, _expression(b"limit", data))
 
 
 @dataclass(frozen=True)
 class Counter:
-    """A statement that counts; only ever read."""
+    """A statement that counts packets and their bytes."""
 
     packets: int
     octets: int
 
     def encode(self) -> bytes:
-        """Return it as ``NFTA_SET_ELEM_EXPR``'s content."""
-        data = _attribute(1, struct.pack(">Q", self.octets))
-        data += _attribute(2, struct.pack(">Q", self.packets))
-        return _attribute(1, b"counter\0") + _attribute(2 | _NESTED, data)
+        """Return the attributes of an element that say it."""
+        counter = _expression(b"counter", _count(self.octets, self.packets))
+        return _attribute(_EXPRESSIONS | _NESTED, counter)
+
+
+def _count(octets: int, packets: int) -> bytes:
+    return _attribute(1, struct.pack(">Q", octets)) + _attribute(2, struct.pack(">Q", packets))
+
+
+def _expression(name: bytes, data: bytes) -> bytes:
+    return _attribute(1 | _NESTED, _attribute(1, name + b"\0") + _attribute(2 | _NESTED, data))
 
 
 Statement = Quota | ByteLimit | Counter
@@ -112,7 +124,7 @@ class Element:
         if self.value:
             content += _attribute(2 | _NESTED, _attribute(1, self.value))
         if self.statement:
-            content += _attribute(7 | _NESTED, self.statement.encode())
+            content += self.statement.encode()
         return _attribute(1 | _NESTED, content)
 
     def encode_key(self) -> bytes:
@@ -229,16 +241,25 @@ def _read(kind: int, body: bytes, place: str) -> list[Element]:
 
 def _decoded(set_name: str, attributes: dict[int, bytes]) -> Element:
     value = _attributes(attributes.get(2, b"")).get(1, b"")
-    expression = _attributes(attributes.get(7, b""))
-    data = _attributes(expression.get(2, b""))
-    statement: Statement | None = None
-    if expression.get(1) == b"quota\0":
-        statement = Quota(*(int.from_bytes(data[number], "big") for number in (1, 4)))
-    elif expression.get(1) == b"limit\0":
-        statement = ByteLimit(int.from_bytes(data[1], "big"))
-    elif expression.get(1) == b"counter\0":
-        statement = Counter(*(int.from_bytes(data[number], "big") for number in (2, 1)))
-    return Element(set_name, _attributes(attributes[1])[1], value, statement)
+    return Element(set_name, _attributes(attributes[1])[1], value, _statement(attributes))
+
+
+def _statement(attributes: dict[int, bytes]) -> Statement | None:
+    """Return what an element's expressions say; the kernel lists one without a list around it."""
+    one = attributes.get(_EXPRESSION)
+    listed = [one] if one else _attributes(attributes.get(_EXPRESSIONS, b""), repeated=True)
+    data = {
+        expression[1].rstrip(b"\0"): {
+            number: int.from_bytes(content, "big")
+            for number, content in _attributes(expression[2]).items()
+        }
+        for expression in map(_attributes, listed)
+    }
+    if b"quota" in data:
+        return Quota(data[b"quota"][1], data[b"counter"][1])
+    if b"limit" in data:
+        return ByteLimit(data[b"limit"][1])
+    return Counter(data[b"counter"][2], data[b"counter"][1]) if b"counter" in data else None
 
 
 def _exchange(request: bytes) -> list[tuple[int, int, bytes]]:

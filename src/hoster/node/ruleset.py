@@ -27,7 +27,9 @@ SETS = {
 }
 UNLIMITED = 2**63 - 1
 """A quota that nobody reaches: at 100 Gbit/s it lasts for 23 years of one cycle."""
-BYTES_A_MBIT = 125_000
+THROTTLE_BYTES_A_MBIT = 122_500
+"""Bytes a second for each Mbit/s of the throttle: 2 % under 125,000, because the kernel's bucket
+holds a second of the rate besides, and no minute may see more than the rate (C4.10)."""
 CLASS_MAJOR = 1
 PROTOCOLS = {"tcp": 6, "udp": 17}
 
@@ -71,7 +73,7 @@ def elements_of(enforced: Enforced) -> Elements:
     quota = Quota(_limit(enforced), enforced.used_bytes)
     filtered = [
         Element("metered", tap, class_id, quota),
-        Element("throttles", tap, statement=ByteLimit(vps.throttle_mbit_s * BYTES_A_MBIT)),
+        Element("throttles", tap, statement=ByteLimit(vps.throttle_mbit_s * THROTTLE_BYTES_A_MBIT)),
         Element("addresses", ipv4),
         *(
             Element("blocks", tap + nft.protocol(PROTOCOLS[name]) + nft.port(port, padded=True))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ROOT_CLASS, NODE_CLASS = 1, 2
 _QUANTUM_BYTES = 15_140  # ten full frames a turn, for each class alike
+_LEAST_BURST_BYTES = 15_140
+_BYTES_A_MBIT = 125_000
 TIMEOUT_SECONDS = 20
 _CLASS = re.compile(
     r"^class htb 1:([0-9a-f]+) .*? rate (\d+)([MGT]?)bit ceil (\d+)([MGT]?)bit", re.MULTILINE
@@ -137,8 +139,14 @@ def _leaf(shaping: Shaping, device: str, minor: int, rate: int, ceiling: int) ->
 def _class(device: str, parent: str, minor: int, rate: int, ceiling: int) -> str:
     return (
         f"class replace dev {device} parent {parent} classid {CLASS_MAJOR}:{minor:x} htb "
-        f"rate {rate}mbit ceil {ceiling}mbit quantum {_QUANTUM_BYTES}"
+        f"rate {rate}mbit burst {_burst(rate)} ceil {ceiling}mbit cburst {_burst(ceiling)} "
+        f"quantum {_QUANTUM_BYTES}"
     )
+
+
+def _burst(mbit_s: int) -> int:
+    """Return what may go at once, in bytes: a millisecond of the rate, at which timers are true."""
+    return max(_LEAST_BURST_BYTES, mbit_s * _BYTES_A_MBIT // 1000)
 
 
 def _batch(lines: Iterable[str]) -> None:
