@@ -1,10 +1,11 @@
-"""A ledger on each database that it can live in, and a real mail server."""
+"""A ledger on each database that it can live in, a real mail server, certificates for TLS."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -127,22 +128,97 @@ def ledger(ledger_url: str, ada: Client) -> Iterator[Ledger]:
         yield opened
 
 
+class CertificateAuthority:
+    """Signs certificates for the tests' own servers; nobody trusts it unless told to."""
+
+    _EXTENSIONS = """
+        [req]
+        distinguished_name = name
+        [name]
+        [authority]
+        basicConstraints = critical, CA:TRUE
+        keyUsage = critical, keyCertSign
+        subjectKeyIdentifier = hash
+        [server]
+        basicConstraints = critical, CA:FALSE
+        keyUsage = critical, digitalSignature
+        extendedKeyUsage = serverAuth
+        subjectKeyIdentifier = hash
+        authorityKeyIdentifier = keyid
+        subjectAltName = $ENV::NAME
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / "openssl.cnf").write_text(self._EXTENSIONS)
+        self.certificate = self._sign("authority", "authority", "DNS:authority.invalid")
+
+    def server_context(self, name: str = "IP:127.0.0.1") -> ssl.SSLContext:
+        """Return what a server needs to be *name*, as subjectAltName writes it."""
+        stem = name.replace(":", "-")
+        signed = self._sign(stem, "server", name, "-CA", "authority.pem", "-CAkey", "authority.key")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(signed, signed.with_suffix(".key"))
+        return context
+
+    def _sign(self, stem: str, extensions: str, name: str, *signer: str) -> Path:
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"]
+        about = ["-config", "openssl.cnf", "-extensions", extensions]
+        subject = ["-subj", f"/CN={self._folder.name} {stem}"]
+        out = ["-days", "2", "-keyout", f"{stem}.key", "-out", f"{stem}.pem"]
+        subprocess.run(
+            ["openssl", "req", "-x509", *key, *about, *subject, *out, *signer],
+            cwd=self._folder,
+            env=os.environ | {"NAME": name},
+            check=True,
+            capture_output=True,
+        )
+        return self._folder / f"{stem}.pem"
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path_factory.mktemp("other-authority"))
+
+
 class MailServer:
-    """A mail server that keeps what it takes; ``answer`` is what it says to a message."""
+    """A mail server that keeps what it takes; ``answer`` is what it says to a message.
+
+    Where it has a ``tls`` it takes nothing before STARTTLS; ``tls_versions`` tells of each mail
+    that it took how it came, None in the clear.
+    """
 
     def __init__(self) -> None:
         self.taken: list[EmailMessage] = []
+        self.tls: ssl.SSLContext | None = None
+        self.tls_versions: list[str | None] = []
         self.answer = "250 OK"
         self.answer_to_recipient = "250 OK"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
 
     def start(self) -> None:
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller = Controller(
+            self,
+            hostname="127.0.0.1",
+            port=self.port,
+            tls_context=self.tls,
+            require_starttls=self.tls is not None,
+        )
         self._controller.start()
 
     def stop(self) -> None:
         self._controller.stop()
+
+    def require_starttls(self, tls: ssl.SSLContext) -> None:
+        self.stop()
+        self.tls = tls
+        self.start()
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: object, _session: object, envelope: Any, address: str, _options: object
@@ -151,8 +227,9 @@ class MailServer:
             envelope.rcpt_tos.append(address)
         return self.answer_to_recipient
 
-    async def handle_DATA(self, _server: object, _session: object, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+    async def handle_DATA(self, _server: object, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         if self.answer.startswith("2"):
+            self.tls_versions.append(session.ssl and session.ssl["ssl_object"].version())
             self.taken.append(message_from_bytes(envelope.content, policy=policy.default))
         return self.answer
 

@@ -17,7 +17,7 @@ from hoster.errors import ConfigurationError
 from hoster.mail import MailNotTakenError, compose, send
 
 if TYPE_CHECKING:
-    from conftest import MailServer
+    from conftest import CertificateAuthority, MailServer
 
 EXPECTED = Path(__file__).parent / "cases" / "mail"
 VALUES = {
@@ -154,6 +154,67 @@ def test_a_server_without_starttls_gets_nothing_where_it_is_asked_for(
 
     assert "STARTTLS" in str(caught.value)
     assert not caught.value.final
+    assert [] == mail_server.taken
+
+
+def test_a_mail_goes_over_tls_where_starttls_is_asked_for(
+    message: EmailMessage,
+    company: Company,
+    mail_server: MailServer,
+    authority: CertificateAuthority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    mail_server.require_starttls(authority.server_context())
+
+    send(message, company.smtp.model_copy(update={"starttls": True}))
+
+    assert ["TLSv1.3"] == mail_server.tls_versions
+    assert [message["Message-ID"]] == [taken["Message-ID"] for taken in mail_server.taken]
+
+
+def test_a_server_that_requires_starttls_takes_nothing_in_the_clear(
+    message: EmailMessage,
+    company: Company,
+    mail_server: MailServer,
+    authority: CertificateAuthority,
+) -> None:
+    mail_server.require_starttls(authority.server_context())
+
+    with pytest.raises(MailNotTakenError, match="530 Must issue a STARTTLS command first"):
+        send(message, company.smtp)
+
+    assert [] == mail_server.taken
+
+
+@pytest.mark.parametrize(
+    ("trusted", "name", "reason"),
+    [
+        ("other_authority", "IP:127.0.0.1", "unable to get local issuer certificate"),
+        ("authority", "DNS:other.hoster.example", "IP address mismatch"),
+    ],
+)
+def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
+    request: pytest.FixtureRequest,
+    message: EmailMessage,
+    company: Company,
+    mail_server: MailServer,
+    authority: CertificateAuthority,
+    monkeypatch: pytest.MonkeyPatch,
+    trusted: str,
+    name: str,
+    reason: str,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(request.getfixturevalue(trusted).certificate))
+    mail_server.require_starttls(authority.server_context(name))
+
+    with pytest.raises(MailNotTakenError) as caught:
+        send(message, company.smtp.model_copy(update={"starttls": True}))
+
+    assert f"127.0.0.1:{mail_server.port}: " in str(caught.value)
+    assert "certificate verify failed" in str(caught.value)
+    assert reason in str(caught.value)
+    assert not caught.value.final  # the server's certificate can be put right
     assert [] == mail_server.taken
 
 
