@@ -48,7 +48,8 @@ class Family(IntEnum):
 class Quota:
     """Statements that count, and hold until *limit_bytes* went by; *used_bytes* did already.
 
-    A counter beside the kernel's quota: what a quota says is used ends at its limit.
+    A counter beside the kernel's quota: what a quota says is used ends at its limit, and more
+    than that the kernel does not take.
     """
 
     limit_bytes: int
@@ -58,7 +59,7 @@ class Quota:
         """Return the attributes of an element that say it."""
         quota = _attribute(1, struct.pack(">Q", self.limit_bytes))
         quota += _attribute(2, struct.pack(">I", 0))
-        quota += _attribute(4, struct.pack(">Q", self.used_bytes))
+        quota += _attribute(4, struct.pack(">Q", min(self.used_bytes, self.limit_bytes)))
         both = _expression(b"counter", _count(self.used_bytes, 0)) + _expression(b"quota", quota)
         return _attribute(_EXPRESSIONS | _NESTED, both)
 
