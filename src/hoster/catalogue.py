@@ -232,60 +232,86 @@ class Headroom(Value):
     It stands in each domain's definition: a change costs every running VPS one reboot.
     """
 
-    vcpus: Annotated[int, Field(ge=1, le=240)] = 8
-    memory_mib: Annotated[int, Field(ge=1024, multiple_of=1024)] = 32768
-    memory_slots: Annotated[int, Field(ge=1, le=240)] = 16
+    vcpus: Annotated[int, Field(ge=1, le=240)] = Field(8, description="Most vCPUs.")
+    memory_mib: Annotated[int, Field(ge=1024, multiple_of=1024)] = Field(
+        32768, description="Most RAM, in MiB."
+    )
+    memory_slots: Annotated[int, Field(ge=1, le=240)] = Field(
+        16, description="How many times RAM can be plugged in until the next reboot."
+    )
 
 
 class Policy(Value):
     """The company's own choices, where the contract leaves one."""
 
-    address_quarantine_days: Annotated[int, Field(ge=0, le=3650)] = 30
-    storage_pool: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "vps"
-    bridge: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,14}$")] = "br-public"
-    timezone: Annotated[str, AfterValidator(_zone)] = "Europe/Paris"
-    shutdown_seconds: Annotated[int, Field(ge=0, le=600)] = 60
-    headroom: Headroom = Headroom()
+    address_quarantine_days: Annotated[int, Field(ge=0, le=3650)] = Field(
+        30, description="How long a released address rests before a new VPS may get it."
+    )
+    storage_pool: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
+        "vps", description="The libvirt pool of root disks, seeds and base images."
+    )
+    bridge: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,14}$")] = Field(
+        "br-public", description="The location's switch, on each host node."
+    )
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "Europe/Paris", description="Zone of terms, billing cycles and deadlines."
+    )
+    shutdown_seconds: Annotated[int, Field(ge=0, le=600)] = Field(
+        60, description="An orderly shutdown gets this long before a hard one."
+    )
+    headroom: Headroom = Field(
+        Headroom(), description="How far a running VPS can be plugged up without a reboot."
+    )
 
 
 class RefusedPorts(Value):
-    """Ports that no VPS of the named locations may use, and why (C4.5, C7.6).
+    """Ports that no VPS of the named locations may use, and why (C4.5, C7.6)."""
 
-    ``direction`` is ``in`` towards VPSs, ``out`` from them; ``end`` says whether packets *to* or
-    *from* these ports are meant. A port is a number, or a range such as ``6881-6889``.
-    """
-
-    name: Name
-    reason: Annotated[str, Field(pattern=r"^[^\n#]+$")]
-    direction: Literal["in", "out"]
-    protocol: Literal["tcp", "udp"]
-    end: Literal["to", "from"]
-    ports: Annotated[tuple[Annotated[int | str, AfterValidator(_port)], ...], Field(min_length=1)]
-    refused_in: Literal["everywhere"] | tuple[Name, ...]
+    name: Name = Field(description="What people call it.")
+    reason: Annotated[str, Field(pattern=r"^[^\n#]+$")] = Field(
+        description="Why, in words for an abuse desk and for clients."
+    )
+    direction: Literal["in", "out"] = Field(description="`in`: towards VPSs; `out`: from VPSs.")
+    protocol: Literal["tcp", "udp"] = Field(description="The transport protocol.")
+    end: Literal["to", "from"] = Field(
+        description="Whether packets `to` these ports are meant, or `from` them."
+    )
+    ports: Annotated[
+        tuple[Annotated[int | str, AfterValidator(_port)], ...], Field(min_length=1)
+    ] = Field(description="Numbers, and ranges such as `6881-6889`.")
+    refused_in: Literal["everywhere"] | tuple[Name, ...] = Field(
+        description="`everywhere`, or a list of locations; an empty list switches it off."
+    )
 
 
 class RateLimit(Value):
     """What one VPS may send, or be sent, in a second (C4.6)."""
 
-    packets_s: Annotated[int, Field(gt=0, le=10**9)]
-    burst_packets: Annotated[int, Field(gt=0, le=10**9)]
-    bytes_s: Annotated[int, Field(gt=0, le=4 * 10**9)]
+    packets_s: Annotated[int, Field(gt=0, le=10**9)] = Field(description="Packets a second.")
+    burst_packets: Annotated[int, Field(gt=0, le=10**9)] = Field(
+        description="Packets that may come at once."
+    )
+    bytes_s: Annotated[int, Field(gt=0, le=4 * 10**9)] = Field(
+        description="Bytes a second, IP headers included; one second's worth may come at once."
+    )
 
 
 class RateLimits(Value):
-    """The limits by protocol; ARP is limited from VPSs only."""
+    """The limits of each VPS by protocol (C4.6)."""
 
-    udp: RateLimit
-    icmp: RateLimit
-    arp: RateLimit
+    udp: RateLimit = Field(description="UDP, each way.")
+    icmp: RateLimit = Field(description="ICMP, each way.")
+    arp: RateLimit = Field(description="ARP, from VPSs only.")
 
 
 class NetworkPolicy(Value):
     """What the packet filter refuses and limits for every VPS alike."""
 
-    refused_ports: tuple[RefusedPorts, ...]
-    limits: RateLimits
-    node_mbit_s: Positive = 10
+    refused_ports: tuple[RefusedPorts, ...] = Field(description="Ports that nobody may use.")
+    limits: RateLimits = Field(description="What each VPS may send, and may be sent.")
+    node_mbit_s: Positive = Field(
+        10, description="Kept on each uplink for packets of no VPS, such as ARP, in Mbit/s."
+    )
 
 
 class Smtp(Value):

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, create_model
 
 from hoster.catalogue import Catalogue, Value
 
-SECTIONS = ("plans", "images", "locations", "policy", "company")
+SECTIONS = ("plans", "images", "locations", "policy", "network", "company")
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 

@@ -14,6 +14,7 @@ from hoster_lab.commands import run
 from hoster_lab.lab import Lab
 from hoster_lab.nodes import Node, state
 from hoster_lab.progress import Progress
+from hoster_lab.wire import Rented
 
 pytestmark = pytest.mark.lab
 
@@ -62,22 +63,32 @@ def test_libvirt_opens_a_node_without_a_question(node: Node) -> None:
     assert [name for name in names if name.startswith("debian-12@")]
 
 
-def test_a_location_is_reached_from_outside_through_its_uplink(node: Node) -> None:
-    """A namespace of the node stands for a VPS behind `br-public`."""
-    address = str(node.location.gateway.ip + 120)
+@pytest.mark.parametrize("known", [True, False], ids=["a VPS", "unknown"])
+def test_a_location_is_reached_from_outside_by_a_vps_alone(node: Node, known: bool) -> None:
+    """A namespace of the node stands for a VPS behind `br-public`; the hook lets it in (C7.2)."""
+    vps = Rented("trial", node.location.gateway.ip + 120)
+    hook = "/etc/libvirt/hooks/qemu.d/hoster acme.trial"
     script = f"""
         set -e
+        {hook} {"prepare" if known else "started"} begin - <<'XML'
+{vps.domain()}
+XML
         ip netns add trial
         trap 'ip netns delete trial' EXIT
-        ip link add vps-trial type veth peer name eth0 netns trial
-        ip link set vps-trial master br-public up
-        ip -n trial address add {address}/25 dev eth0
+        ip link add {vps.tap} type veth peer name eth0 address {vps.mac} netns trial
+        ip link set {vps.tap} master br-public up
+        ip -n trial address add {vps.ipv4}/25 dev eth0
         ip -n trial link set eth0 up
         ip -n trial route add default via {node.location.gateway.ip}
-        ip netns exec trial ping -c 3 -i 0.2 -W 5 {network.OUTSIDE_HOST.ip}
+        ip netns exec trial ping -c 3 -i 0.2 -W {5 if known else 1} {network.OUTSIDE_HOST.ip} &&
+            answered=yes || answered=no
+        {hook} release end - <<'XML'
+{vps.domain()}
+XML
+        echo answered: $answered
     """
     done = LAB.on(node, ["sh", "-c", script], check=False)
-    assert 0 == done.returncode, done.stdout + done.stderr
+    assert f"answered: {'yes' if known else 'no'}" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_machines_own_way_to_the_documentation_ranges_stays_its_own() -> None:
@@ -93,3 +104,7 @@ def test_what_was_cut_is_connected_again_by_up() -> None:
     LAB.up()
     assert LAB.status()["up"]
     LAB.on(node, ["test", "-e", "/sys/class/net/br-public/brif/eth1"])
+    # A new uplink has no class and no rule of its own until the agent gives it both.
+    LAB.on(node, ["systemctl", "start", "hoster-node-reconcile.service"])
+    assert "htb 1:1 root" in LAB.on(node, ["tc", "class", "show", "dev", "eth1"]).stdout
+    LAB.on(node, ["nft", "list", "chain", "netdev", "hoster", "inbound"])

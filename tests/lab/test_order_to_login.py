@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -259,3 +260,87 @@ def test_the_node_knows_the_vps_by_its_address(lab: Lab, resized: tuple[str, str
     assert "target dev='vps-cb0071" in xml
     assert "urn:hoster:vps:1" in xml
     assert xml.count("mac address='02:00:cb:00:71:") == 1
+
+
+def on_its_node(lab: Lab, *argv: str, check: bool = True) -> str:
+    return lab.on(lab.node("paris-1"), argv, check=check).stdout
+
+
+def status(lab: Lab) -> dict[str, object]:
+    """What the node says of the VPS, after it counted."""
+    on_its_node(lab, "systemctl", "start", "hoster-node-reconcile.service")
+    [vps] = json.loads(on_its_node(lab, "hoster-node", "status", VPS, "--json"))
+    return dict(vps)
+
+
+def reachable(lab: Lab, codes: AccessCodes) -> bool:
+    ping = ["ping", "-c", "3", "-i", "0.2", "-W", "1", codes.address]
+    return lab.outside(ping, check=False).returncode == 0
+
+
+def test_the_vps_is_limited_and_counted_since_it_started(
+    lab: Lab, client: Client, resized: tuple[str, str]
+) -> None:
+    """C4.8, C4.9: by the hook alone; and the larger plan is in force, too."""
+    assert client.run("true") == ""
+    said = status(lab)
+    assert (said["running"], said["plan"], said["quota_bytes"]) == (True, "kvm-2", 10**13)
+    assert int(str(said["used_bytes"])) > 100_000
+    kinds = [
+        json.loads(line)["kind"]
+        for line in on_its_node(lab, "hoster-node", "events", "--json").splitlines()
+        if json.loads(line)["subject"] == VPS
+    ]
+    assert kinds[0] == "vps-new"
+    assert "plan-changed" in kinds
+    assert "rate 100Mbit" in on_its_node(lab, "tc", "class", "show", "dev", "eth1")
+
+
+def test_the_client_cannot_send_as_somebody_else(lab: Lab, client: Client) -> None:
+    """C7.2: root inside the guest may do what it likes; the tap lets its own address through."""
+    send = (
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+        "s.setsockopt(0, 15, 1); s.bind((\\'203.0.113.99\\', 0)); "
+        "[s.sendto(b\\'spoofed\\', (\\'192.0.2.10\\', 9)) for _ in range(5)]"
+    ).replace("\\'", '"')
+    client.run(f"sudo python3 -c '{send}'")
+    on_its_node(lab, "systemctl", "start", "hoster-node-reconcile.service")
+    refused = [
+        json.loads(line)["details"]["packets"]
+        for line in on_its_node(lab, "hoster-node", "events", "--json").splitlines()
+        if '"spoof-refused"' in line and VPS in line
+    ]
+    assert sum(refused) >= 5
+
+
+def test_quarantine_holds_through_a_restart_of_libvirt(
+    lab: Lab, client: Client, codes: AccessCodes
+) -> None:
+    """C4.11: and a restart alone neither cuts nor opens anything."""
+    assert client.run("true") == ""
+    on_its_node(lab, "systemctl", "restart", "libvirtd")
+    assert reachable(lab, codes)
+    on_its_node(lab, "hoster-node", "quarantine", VPS, "--reason", "a test")
+    try:
+        assert not reachable(lab, codes)
+        on_its_node(lab, "systemctl", "restart", "libvirtd")
+        on_its_node(lab, "systemctl", "start", "hoster-node-reconcile.service")
+        assert not reachable(lab, codes)
+    finally:
+        on_its_node(lab, "hoster-node", "quarantine", VPS, "--lift")
+    assert reachable(lab, codes)
+
+
+def test_a_reboot_of_the_node_keeps_the_volume_and_opens_nothing(
+    lab: Lab, client: Client, codes: AccessCodes
+) -> None:
+    """C4.9: the count goes on; rules are loaded before the first guest starts."""
+    assert client.run("true") == ""
+    before = int(str(status(lab)["used_bytes"]))
+    lab.reboot(lab.node("paris-1"))
+    journey.wait_until_answering(lab, codes.address)
+    assert int(str(status(lab)["used_bytes"])) >= before
+    unit = ("systemctl", "show", "--value", "--property", "ActiveEnterTimestampMonotonic")
+    loaded = int(on_its_node(lab, *unit, "hoster-node-restore.service"))
+    libvirt = int(on_its_node(lab, *unit, "libvirtd.service"))
+    assert 0 < loaded <= libvirt

@@ -263,14 +263,18 @@ class Agent:
         return Outcome(repaired, "", text)
 
     def _restored_rules(self) -> bool:
+        """Load the rules where they are gone, or the uplink is another one than before."""
         try:
             _current()
+            if shaping.is_prepared(self._config.shaping()):
+                return False
+            reason = "the uplink has no classes"
         except KernelError as error:
-            self.restore()
-            with self._store.hold():
-                self._store.append(self._clock(), "rules-restored", "", reason=str(error))
-            return True
-        return False
+            reason = str(error)
+        self.restore()
+        with self._store.hold():
+            self._store.append(self._clock(), "rules-restored", "", reason=reason)
+        return True
 
     def _turned(
         self, known: dict[str, Known], domains: Mapping[str, Vps] | None, current: Elements

@@ -59,6 +59,20 @@ class Shaping:
         return self.uplink, self.inbound
 
 
+def is_prepared(shaping: Shaping) -> bool:
+    """Whether both devices have their classes' root: a card that was reset has not."""
+    return all(_has_root(device) for device in shaping.devices)
+
+
+def _has_root(device: str) -> bool:
+    kinds = [
+        (qdisc["kind"], qdisc["handle"])
+        for qdisc in _json(["tc", "-json", "qdisc", "show", "dev", device])
+        if qdisc.get("root")
+    ]
+    return kinds == [("htb", f"{CLASS_MAJOR}:")]
+
+
 def prepare(shaping: Shaping) -> None:
     """Make the intermediate device and the classes that are not a VPS's, where they are missing."""
     links = {link["ifname"] for link in _json(["ip", "-json", "link", "show"])}
@@ -66,12 +80,7 @@ def prepare(shaping: Shaping) -> None:
         _run(["ip", "link", "add", shaping.inbound, "type", "ifb"])
     _run(["ip", "link", "set", shaping.inbound, "up"])
     for device in shaping.devices:
-        kinds = [
-            (qdisc["kind"], qdisc["handle"])
-            for qdisc in _json(["tc", "-json", "qdisc", "show", "dev", device])
-            if qdisc.get("root")
-        ]
-        if kinds != [("htb", f"{CLASS_MAJOR}:")]:
+        if not _has_root(device):
             root = ("root", "handle", f"{CLASS_MAJOR}:", "htb", "default", f"{NODE_CLASS:x}")
             _run(["tc", "qdisc", "replace", "dev", device, *root])
     rate = shaping.uplink_mbit_s
