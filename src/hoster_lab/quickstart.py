@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from contextlib import contextmanager
@@ -62,7 +63,24 @@ def _run(checkout: Path) -> None:
         after = journey.leave_a_file(client, mebibytes=64)
     if before != after:
         raise journey.StepError(f"the client's file changed: {before} became {after}")
-    _summary(address, seen, after)
+    with step("Its host node counts and limits it, since its first packet: hoster-node status"):
+        on_node = _enforced(lab, company)
+    _summary(address, seen, after, on_node)
+
+
+def _enforced(lab: Lab, company: journey.Company) -> str:
+    """Return what the VPS's node says of it: nobody told the node but libvirt, as it started."""
+    [vps] = company.hoster("show", VPS)["vps"]
+    node = lab.node(vps["node"])
+    lab.on(node, ["systemctl", "start", "hoster-node-reconcile.service"])
+    [said] = json.loads(lab.on(node, ["hoster-node", "status", VPS, "--json"]).stdout)
+    if not said["running"]:
+        raise journey.StepError(f"{node.name} does not know {VPS}: `hoster-node events` on it")
+    return (
+        f"Its node {node.name} lets it send as {said['ipv4']} alone, guarantees "
+        f"{said['guaranteed_mbit_s']} Mbit/s, and counted {said['used_bytes'] / 1e6:.1f} MB "
+        f"of its {said['quota_bytes'] / 1e12:.0f} TB."
+    )
 
 
 def _deliver(company: journey.Company, lab: Lab) -> tuple[Client, str]:
@@ -94,13 +112,14 @@ def _resize(company: journey.Company) -> None:
         company.up(CLIENT)
 
 
-def _summary(address: str, seen: dict[str, int], digest: str) -> None:
+def _summary(address: str, seen: dict[str, int], digest: str, on_node: str) -> None:
     _talk.print(f"\n[bold green]{VPS} runs[/] at its fixed address {address}.")
     _talk.print(
         f"Seen from inside: {seen['vcpus']} vCPUs, {seen['memory_mib']} MiB, "
         f"{seen['disk_gib']} GiB of disk, up for {seen['uptime_seconds']} s."
     )
     _talk.print(f"The client's file is untouched: sha256 {digest[:16]}...")
+    _talk.print(on_node)
     _talk.print(f"All in {time.monotonic() - _started:.0f} s. Try next:\n")
     for line in (
         "source .lab/env                # the company's environment",
@@ -108,6 +127,7 @@ def _summary(address: str, seen: dict[str, int], digest: str) -> None:
         "hoster order demo/db --plan kvm-1 --image debian-12 --location roubaix",
         "pulumi -C $HOSTER_PROJECT/pulumi up -s demo",
         "hoster check; hoster catalogue; hoster geofeed",
+        "scripts/lab shell paris-1      # then: hoster-node status, hoster-node --help",
         f"ip netns exec {network.OUTSIDE} ssh debian@{address}   # as the client",
         "scripts/lab down               # take it all away",
     ):

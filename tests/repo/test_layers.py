@@ -67,6 +67,22 @@ def test_the_provider_knows_nothing_of_the_business(root: Path) -> None:
     ]
 
 
+def test_the_node_agent_stands_on_little(root: Path) -> None:
+    """A node has the distribution's Python, and nothing of the control machine."""
+    ours = {"hoster.addresses", "hoster.errors", "hoster.node"}
+    theirs = {"click", "dateutil", "libvirt"}
+    used = {
+        name
+        for path in sorted((root / "src/hoster/node").rglob("*.py"))
+        for name in imports(path)
+        if name.partition(".")[0] not in sys.stdlib_module_names | theirs
+        and not any(name == one or name.startswith(f"{one}.") for one in ours)
+        and name != "hoster"
+    }
+
+    assert set() == used
+
+
 def test_what_ships_does_not_need_the_lab(root: Path) -> None:
     sources = sorted((root / "src/hoster").rglob("*.py"))
 

@@ -85,10 +85,16 @@ def vps_of_domain(xml: str) -> Vps | None:
 def parsed_metadata(xml: str) -> Vps:
     """Return the VPS that the ``<vps>`` element alone describes, as libvirt hands it out.
 
+    It takes the namespace's prefix off, so that the elements are in no namespace any more.
+
     Raises:
         InvalidMetadataError: it is no valid description of a VPS.
     """
-    return vps_of_metadata(_parsed(xml))
+    root = _parsed(xml)
+    for element in root.iter():
+        if not element.tag.startswith("{"):
+            element.tag = f"{{{NAMESPACE}}}{element.tag}"
+    return vps_of_metadata(root)
 
 
 def vps_of_metadata(element: ElementTree.Element) -> Vps:

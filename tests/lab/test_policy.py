@@ -1,0 +1,74 @@
+"""A policy rolled out to the nodes of the lab: nothing is lost, and a bad one stops at once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from hoster_lab.errors import LabError
+from hoster_lab.wire import Rented
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hoster_lab.lab import Lab
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def trial(lab: Lab) -> Iterator[Rented]:
+    """A VPS of the first node, without a guest."""
+    node = lab.nodes[0]
+    vps = Rented("policy", node.location.gateway.ip + 119)
+    hook = "/etc/libvirt/hooks/qemu.d/hoster acme.policy"
+    lab.on(node, ["sh", "-c", f"{hook} prepare begin - <<'XML'\n{vps.domain()}\nXML"])
+    yield vps
+    lab.on(node, ["sh", "-c", f"{hook} release end - <<'XML'\n{vps.domain()}\nXML"])
+
+
+def rules(lab: Lab) -> list[str]:
+    """The live rules of each node, without what VPSs change in them."""
+    listed = ["nft", "--terse", "list", "table", "bridge", "hoster"]
+    return [lab.on(node, listed).stdout for node in lab.nodes]
+
+
+def network(lab: Lab) -> dict[str, Any]:
+    file = lab.company.inventory / "group_vars" / "all" / "network.yml"
+    policy: dict[str, Any] = yaml.safe_load(file.read_text())["network"]
+    return policy
+
+
+def roll_out(lab: Lab, policy: dict[str, Any]) -> str:
+    variables = json.dumps({"network": policy})
+    return lab.playbook("configure-nodes.yml", "-e", variables, "-e", "batch=1")
+
+
+def test_a_policy_that_the_kernel_refuses_stops_at_the_first_node(lab: Lab) -> None:
+    """With the line at fault; no node has another rule than before."""
+    before, policy = rules(lab), network(lab)
+    policy["refused_ports"][0]["ports"] = [70000]
+    with pytest.raises(LabError, match=r"(?s)tcp dport.*70000"):
+        roll_out(lab, policy)
+    assert rules(lab) == before
+
+
+def test_a_new_limit_is_in_force_and_no_element_and_no_count_is_lost(
+    lab: Lab, trial: Rented
+) -> None:
+    """C4.6, C4.9."""
+    policy = network(lab)
+    policy["limits"]["udp"]["packets_s"] = 12345
+    listed = ["nft", "list", "map", "bridge", "hoster", "metered"]
+    before = lab.on(lab.nodes[0], listed).stdout
+    assert trial.tap in before
+    try:
+        roll_out(lab, policy)
+        assert all("limit rate 12345/second" in live for live in rules(lab))
+        assert lab.on(lab.nodes[0], listed).stdout == before
+    finally:
+        roll_out(lab, network(lab))
+    assert all("limit rate 12345/second" not in live for live in rules(lab))
