@@ -244,7 +244,7 @@ class Agent:
         (libvirt waits for the hook, and the hook for the lock); None where libvirt is not there.
         """
         restored = self._restored_rules()
-        with self._store.hold(durable=False):
+        with self._store.hold():
             current = _current()
             known = {one.vps.tap: one for one in self._store.all()}
             turned = self._turned(known, domains, current)

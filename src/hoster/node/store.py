@@ -134,8 +134,7 @@ class Store:
         try:
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")
-            # A power cut may take the last seconds of counting, never a measure: see `hold`.
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA synchronous = FULL")
             self._migrate()
         except sqlite3.DatabaseError as error:
             raise NodeError(
@@ -159,12 +158,11 @@ class Store:
         self._db.close()
 
     @contextmanager
-    def hold(self, *, durable: bool = True) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """Hold the write lock: what is done inside is kept whole, or not at all.
 
-        *durable* has it on the disk when this returns, whatever the power does then.
+        It is on the disk when this returns, whatever the power does then.
         """
-        self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
