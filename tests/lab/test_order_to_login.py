@@ -316,7 +316,7 @@ while True:
 """
 UNIT = """
 [Service]
-ExecStart=/usr/bin/python3 /root/spoof.py
+ExecStart=/usr/bin/python3 /opt/spoof.py
 Restart=always
 [Install]
 WantedBy=sysinit.target
@@ -351,7 +351,7 @@ def test_the_client_cannot_send_as_somebody_else(lab: Lab, client: Client) -> No
 
     It goes on with it as a service of the guest, through what the next tests do to the node.
     """
-    for file, text in (("/root/spoof.py", SPOOF), ("/etc/systemd/system/spoof.service", UNIT)):
+    for file, text in (("/opt/spoof.py", SPOOF), ("/etc/systemd/system/spoof.service", UNIT)):
         encoded = base64.b64encode(text.encode()).decode()
         client.run(f"echo {encoded} | base64 -d | sudo tee {file} > /dev/null")
     with captured(lab) as seen:
