@@ -21,6 +21,7 @@ MAX_XML_BYTES = 2**20
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
 _MAX_MBIT_S = 1_000_000
 _MAX_BYTES = 2**62
+_YEARS = range(1970, 3000)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def vps_of_domain(xml: str) -> Vps | None:
     if len(interfaces) != 1:
         raise InvalidMetadataError(f"{len(interfaces)} interfaces, and a VPS has one")
     _agrees("target dev", _attribute(interfaces[0], "target", "dev"), vps.tap)
-    _agrees("mac address", _attribute(interfaces[0], "mac", "address"), vps.mac)
+    _agrees("mac address", _attribute(interfaces[0], "mac", "address").lower(), vps.mac)
     return vps
 
 
@@ -119,7 +120,7 @@ def vps_of_metadata(element: ElementTree.Element) -> Vps:
         timezone=_zone(traffic),
     )
     _agrees("tap", _text(address, "tap"), vps.tap)
-    _agrees("mac", _text(address, "mac"), vps.mac)
+    _agrees("mac", _text(address, "mac").lower(), vps.mac)
     if vps.ceiling_mbit_s is not None and vps.ceiling_mbit_s < vps.guaranteed_mbit_s:
         raise InvalidMetadataError("ceiling-mbit-s is below guaranteed-mbit-s")
     return vps
@@ -190,9 +191,12 @@ def _number_or(word: str, attributes: Mapping[str, str], name: str, most: int) -
 def _date(attributes: Mapping[str, str]) -> date:
     value = _text(attributes, "cycle-anchor")
     try:
-        return date.fromisoformat(value)
+        anchor = date.fromisoformat(value)
     except ValueError as error:
         raise InvalidMetadataError(f"cycle-anchor: {value[:40]!r} is no date") from error
+    if anchor.year not in _YEARS:  # a cycle that ends beyond the calendar ends the agent
+        raise InvalidMetadataError(f"cycle-anchor: {value[:40]!r} is no date of a contract")
+    return anchor
 
 
 def _zone(attributes: Mapping[str, str]) -> str:
@@ -205,5 +209,5 @@ def _zone(attributes: Mapping[str, str]) -> str:
 
 
 def _agrees(what: str, said: str, derived: str) -> None:
-    if said.lower() != derived:
+    if said != derived:
         raise InvalidMetadataError(f"{what} is {said[:40]!r}, and the address makes it {derived}")
