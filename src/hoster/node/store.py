@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -29,6 +30,10 @@ FIRST_CLASS = 16
 """Traffic classes below are the node's own."""
 LAST_CLASS = 0xFFFE
 KEPT_EVENTS = 100_000
+_NOT_ITS_CONTENT = {
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR),
+}
 _SCHEMA = """
 CREATE TABLE meta (stream TEXT NOT NULL);
 CREATE TABLE vps (
@@ -130,17 +135,35 @@ class Store:
     """The state in *path*, made where it is missing."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._trouble():
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-            self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")
+            self._log_ahead()
+            self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA synchronous = FULL")
             self._migrate()
+
+    def _log_ahead(self) -> None:
+        # Two that make the file at the same time: SQLite does not wait here by itself.
+        patience = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        """Say what SQLite reports in a sentence that helps."""
+        try:
+            yield
         except sqlite3.DatabaseError as error:
-            raise NodeError(
-                f"{path}: {error}: restore it from a copy, or move it away: the VPSs' volumes of "
-                "this cycle and the measures against them are in it"
-            ) from error
+            raise NodeError(f"{self._path}: {error}: {_remedy(error)}") from error
 
     def _migrate(self) -> None:
         with self.hold():
@@ -163,13 +186,15 @@ class Store:
 
         It is on the disk when this returns, whatever the power does then.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        with self._trouble():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # of itself, SQLite gives up on a full disk
+                    self._db.execute("ROLLBACK")
+                raise
 
     def all(self) -> list[Known]:
         """Return every VPS that is known, by tap."""
@@ -180,6 +205,10 @@ class Store:
         return next(iter(self._known(tap)), None)
 
     def _known(self, taps: str) -> list[Known]:
+        with self._trouble():
+            return self._read(taps)
+
+    def _read(self, taps: str) -> list[Known]:
         measures: dict[str, list[Measure]] = {}
         rows = self._db.execute(
             """SELECT tap, kind, detail, reason, since FROM measure
@@ -211,12 +240,17 @@ class Store:
     def find(self, named: str) -> Known:
         """Return the VPS of that name (``client/vps``), address or tap.
 
+        Of several addresses that had the name, the one that runs, or ran last.
+
         Raises:
             UnknownVpsError: there never was one on this node.
         """
-        row = self._db.execute(
-            "SELECT tap FROM vps WHERE ? IN (name, tap, json_extract(facts, '$.ipv4'))", (named,)
-        ).fetchone()
+        with self._trouble():
+            row = self._db.execute(
+                """SELECT tap FROM vps WHERE ? IN (name, tap, json_extract(facts, '$.ipv4'))
+                   ORDER BY running DESC, started_at DESC""",
+                (named,),
+            ).fetchone()
         known = self.get(row[0]) if row else None
         if known is None:
             raise UnknownVpsError(
@@ -264,12 +298,13 @@ class Store:
 
     def events(self, after: int = 0, limit: int = -1) -> list[Event]:
         """Return the events above that number, oldest first."""
-        stream = self._db.execute("SELECT stream FROM meta").fetchone()[0]
-        rows = self._db.execute(
-            """SELECT number, at, kind, subject, details FROM event
-               WHERE number > ? ORDER BY number LIMIT ?""",
-            (after, limit),
-        )
+        with self._trouble():
+            stream = self._db.execute("SELECT stream FROM meta").fetchone()[0]
+            rows = self._db.execute(
+                """SELECT number, at, kind, subject, details FROM event
+                   WHERE number > ? ORDER BY number LIMIT ?""",
+                (after, limit),
+            ).fetchall()
         return [
             Event(stream, number, datetime.fromisoformat(at), kind, subject, json.loads(details))
             for number, at, kind, subject, details in rows
@@ -291,6 +326,21 @@ class Store:
         self._db.execute(
             "INSERT OR REPLACE INTO refusal VALUES (?, ?, ?)", (tap, packets, said_at.isoformat())
         )
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    if _code(error) == sqlite3.SQLITE_BUSY:
+        return f"another act has held it for {BUSY_SECONDS} s: try again"
+    if _code(error) in _NOT_ITS_CONTENT:
+        return "only root may open it, and its disk must have room"
+    return (
+        "restore it from a copy, or move it away: the VPSs' volumes of this cycle and the measures "
+        "against them are in it"
+    )
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # above it is which kind of it
 
 
 def _written(vps: Vps) -> str:
