@@ -304,7 +304,7 @@ def test_the_vps_is_limited_and_counted_since_it_started(
 SPOOF = """
 import socket, time
 honest, spoofing = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-spoofing.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
+spoofing.setsockopt(socket.IPPROTO_IP, 19, 1)  # IP_TRANSPARENT: any source
 spoofing.bind(("203.0.113.99", 0))
 while True:
     for link, text in ((spoofing, b"spoofed-packet"), (honest, b"honest-packet")):

@@ -366,6 +366,8 @@ class Agent:
             if not fresh or timedelta(0) <= now - at < SAID_EVERY:
                 continue
             one = known.get(tap)
+            if one and one.enforced.measures.quarantined:
+                continue  # what it sends is refused for another reason
             kind = "spoof-refused" if one and one.running else "unknown-tap"
             subject = one.vps.full_name if one else tap
             self._store.append(now, kind, subject, tap=tap, packets=fresh)
