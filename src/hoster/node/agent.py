@@ -81,9 +81,11 @@ class Agent:
         if vps is None:
             return Outcome(changed=False, subject="", text="no VPS: it gets no network here")
         with self._store.hold():
+            before = self._store.get(vps.tap)
             known = self._started(vps)
-            changed = self._enforce(known)
-            changed |= self._store.get(vps.tap) != known
+            is_new = before is None or before.vps.full_name != vps.full_name
+            changed = self._enforce(known, anew=is_new)
+            changed |= before != known
             self._store.put(known)
         return Outcome(changed, vps.full_name, f"{vps.ipv4} is on {vps.tap}")
 
@@ -168,8 +170,17 @@ class Agent:
 
     # -- what the kernel has
 
-    def _enforce(self, known: Known, also_blocked: Iterable[tuple[str, int]] = ()) -> bool:
-        """Give one VPS the elements that its state asks for; return whether any was not there."""
+    def _enforce(
+        self,
+        known: Known,
+        *,
+        also_blocked: Iterable[tuple[str, int]] = (),
+        anew: bool = False,
+    ) -> bool:
+        """Give one VPS the elements that its state asks for; return whether any was not there.
+
+        Its count begins *anew* where the address has another client than before.
+        """
         enforced = known.enforced
         desired = ruleset.elements_of(enforced) if known.running else {}
         blocked = {*also_blocked, *enforced.measures.blocked}
@@ -179,7 +190,8 @@ class Agent:
             for place in places
             if (element := elements.element_with_key(*place[0], *place[1:])) is not None
         }
-        changes = ruleset.transaction(current, desired)
+        metered = (ruleset.FILTER, "metered", elements.interface(known.vps.tap))
+        changes = ruleset.transaction(current, desired, {metered} if anew else ())
         if known.running:
             # Before the way is open, so that there is no moment without a guarantee.
             shaping.enforce(self._config.shaping(), [enforced])
