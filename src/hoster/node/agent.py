@@ -27,6 +27,7 @@ GRACE = timedelta(seconds=60)
 SAID_EVERY = timedelta(minutes=10)
 """Refused packets of a tap are told in one event for so long."""
 LOAD_SECONDS = 30
+_NEVER_SAID = 0, datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,10 @@ class Agent:
             before = self._store.get(vps.tap)
             known = self._started(vps)
             is_new = before is None or before.vps.full_name != vps.full_name
-            changed = self._enforce(known, anew=is_new)
-            changed |= before != known
+            blocked = before.enforced.measures.blocked if before else ()
+            changed = self._enforce(known, also_blocked=blocked, anew=is_new)
+            # That it was counted is no change.
+            changed |= before is None or replace(before, used_bytes=known.used_bytes) != known
             self._store.put(known)
         return Outcome(changed, vps.full_name, f"{vps.ipv4} is on {vps.tap}")
 
@@ -156,6 +159,8 @@ class Agent:
                 return Outcome(
                     changed=False, subject=known.vps.full_name, text=f"not {_said(kind, detail)}"
                 )
+            if kind == "quarantine":
+                self._pass_over_refusals(known.vps.tap)
             self._change_measures(known, kept)
             self._store.append(self._clock(), f"{kind}-lifted", known.vps.full_name, detail=detail)
         return Outcome(
@@ -163,7 +168,7 @@ class Agent:
         )
 
     def _change_measures(self, known: Known, measures: tuple[Measure, ...]) -> None:
-        changed = replace(known, measures=measures)
+        changed = replace(known, measures=measures, used_bytes=self._used(known))
         before = known.enforced.measures.blocked
         self._enforce(changed, also_blocked=before)
         self._store.put(replace(changed, used_bytes=self._used(changed)))
@@ -179,7 +184,8 @@ class Agent:
     ) -> bool:
         """Give one VPS the elements that its state asks for; return whether any was not there.
 
-        Its count begins *anew* where the address has another client than before.
+        Its count begins *anew* where the address has another client than before; and where somebody
+        reset the kernel's, it goes on from what is known.
         """
         enforced = known.enforced
         desired = ruleset.elements_of(enforced) if known.running else {}
@@ -191,7 +197,9 @@ class Agent:
             if (element := elements.element_with_key(*place[0], *place[1:])) is not None
         }
         metered = (ruleset.FILTER, "metered", elements.interface(known.vps.tap))
-        changes = ruleset.transaction(current, desired, {metered} if anew else ())
+        kernel = _count(current.get(metered))
+        behind = kernel is not None and kernel < known.used_bytes
+        changes = ruleset.transaction(current, desired, {metered} if anew or behind else ())
         if known.running:
             # Before the way is open, so that there is no moment without a guarantee.
             shaping.enforce(self._config.shaping(), [enforced])
@@ -365,6 +373,12 @@ class Agent:
         shaping.release(config, idle)
         return bool(wrong or idle)
 
+    def _pass_over_refusals(self, tap: str) -> None:
+        refused = elements.element_with_key(*ruleset.FILTER, "refused", elements.interface(tap))
+        if refused is not None and isinstance(refused.statement, Counter):
+            _, at = self._store.refusals().get(tap, _NEVER_SAID)
+            self._store.keep_refusal(tap, refused.statement.packets, at)
+
     def _tell_refusals(self, known: dict[str, Known]) -> None:
         """Tell how many packets were refused with a wrong sender, in few events (C7.2)."""
         now, said = self._clock(), self._store.refusals()
@@ -372,14 +386,15 @@ class Agent:
             if not isinstance(element.statement, Counter):
                 continue
             tap = element.key.rstrip(b"\0").decode(errors="replace")
-            before, at = said.get(tap, (0, datetime.min.replace(tzinfo=UTC)))
+            before, at = said.get(tap, _NEVER_SAID)
             packets = element.statement.packets
             fresh = packets - before if packets >= before else packets
             if not fresh or timedelta(0) <= now - at < SAID_EVERY:
                 continue
             one = known.get(tap)
             if one and one.enforced.measures.quarantined:
-                continue  # what it sends is refused for another reason
+                self._store.keep_refusal(tap, packets, at)  # refused for another reason
+                continue
             kind = "spoof-refused" if one and one.running else "unknown-tap"
             subject = one.vps.full_name if one else tap
             self._store.append(now, kind, subject, tap=tap, packets=fresh)

@@ -111,7 +111,7 @@ def vps_start(node: _Node) -> Outcome:
     Example:
       virsh dumpxml acme.web | hoster-node vps start
     """
-    return node.agent.start(sys.stdin.read())
+    return node.agent.start(_domain())
 
 
 @vps.command("stop")
@@ -124,7 +124,12 @@ def vps_stop(node: _Node) -> Outcome:
     Example:
       virsh dumpxml acme.web | hoster-node vps stop
     """
-    return node.agent.stop(sys.stdin.read())
+    return node.agent.stop(_domain())
+
+
+def _domain() -> str:
+    # What is no UTF-8 is refused as no XML, in every locale.
+    return sys.stdin.buffer.read().decode(errors="surrogateescape")
 
 
 _REASON = click.option("--reason", default="", help="Why, for the record.")

@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hoster.node.errors import KernelError
+from hoster.node.errors import KernelError, NodeError
 from hoster.node.ruleset import CLASS_MAJOR
 
 if TYPE_CHECKING:
@@ -49,9 +49,16 @@ class Shaping:
 
     @classmethod
     def read(cls, path: Path) -> Shaping:
-        """Read what the role wrote."""
-        fields = json.loads(path.read_text())
-        return cls(**{**fields, "queue": tuple(fields["queue"])})
+        """Read what the role wrote.
+
+        Raises:
+            NodeError: it is not there, or not as the role writes it.
+        """
+        try:
+            fields = json.loads(path.read_text())
+            return cls(**{**fields, "queue": tuple(fields["queue"])})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise NodeError(f"{path}: {error!r}: run configure-nodes.yml for this node") from error
 
     @property
     def devices(self) -> tuple[str, str]:
