@@ -13,7 +13,7 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoster.node import store as module
@@ -96,6 +96,7 @@ states = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(states, min_size=1, max_size=3))
 def test_a_vps_is_read_as_it_was_last_written(
     tmp_path_factory: pytest.TempPathFactory, written: list[Known]

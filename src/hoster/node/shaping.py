@@ -119,7 +119,8 @@ def enforce(shaping: Shaping, some: Iterable[Enforced]) -> None:
 
 def release(shaping: Shaping, minors: Iterable[int]) -> None:
     """Take away the classes with these numbers; those that are gone are no error."""
-    there = classes(shaping)
+    minors = list(minors)
+    there = classes(shaping) if minors else {}
     _batch(
         f"class delete dev {device} classid {CLASS_MAJOR}:{minor:x}"
         for minor in minors
