@@ -19,8 +19,7 @@ import subprocess
 import time
 import traceback
 from contextlib import contextmanager, suppress
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import IPv4Address
@@ -31,7 +30,7 @@ import pytest
 from hoster.node import elements, ruleset, shaping
 from hoster.node.agent import GRACE, SAID_EVERY, Agent, Config
 from hoster.node.elements import Element, Quota, Transaction
-from hoster.node.errors import InvalidMetadataError, KernelError, NodeError, UnknownVpsError
+from hoster.node.errors import KernelError, NodeError, UnknownVpsError
 from hoster.node.ruleset import FILTER, Enforced, Measures
 from hoster.node.store import Store
 from hoster.node.vps import Vps, vps_of_domain
@@ -282,6 +281,20 @@ class Node:
         there = [known.enforced for known in self.store.all() if known.running]
         wanted = {one.class_minor: shaping.rates(config, one) for one in there}
         return [device for device, classes in found.items() if classes != wanted]
+
+    def unguaranteed(self) -> set[str]:
+        """The taps that may send to the uplink, and have no class there."""
+        # Without rules there is no tap that has passed them.
+        with inside(self.wire.node), suppress(KernelError):
+            senders = elements.elements_in(*FILTER, "metered")
+            found = shaping.classes(Config(self.wire.config).shaping())
+            return {
+                element.key.rstrip(b"\0").decode()
+                for element in senders
+                for classes in found.values()
+                if struct.unpack("=I", element.value)[0] & 0xFFFF not in classes
+            }
+        return set()
 
     def assert_as_the_state_says(self, *, exactly: bool = True) -> None:
         """Where not *exactly*, a port that nobody closes any more may still be looked for."""
@@ -674,7 +687,7 @@ def test_wrong_input_is_refused_with_a_sentence_and_applies_nothing(two: Node) -
         lambda text: text[: len(text) // 2],
         lambda text: text.replace("@senders", "@nobody", 1),
         lambda text: text.replace("policy drop", "policy open", 1),
-        lambda text: "",
+        lambda _: "",
     ],
     ids=["half", "another set", "no policy", "empty"],
 )
@@ -768,7 +781,7 @@ def test_a_byte_that_is_sent_is_counted_once_whatever_happens(two: Node) -> None
         lambda: two.reconcile(replace(WEB, quota_bytes=10**6), DB),
         lambda: (two.reconcile(), two.program("nft", "flush", "ruleset"), two.reconcile()),
         lambda: (two.reconcile(), two.program("nft", "delete", "table", "netdev", "hoster")),
-        lambda: two.reconcile(),
+        two.reconcile,
         lambda: (two.measure(WEB, "quarantine"), two.lift(WEB, "quarantine")),
     ]
     sent = 0
@@ -1052,6 +1065,23 @@ def test_a_vps_that_runs_and_is_not_known_is_let_in(node: Node) -> None:
     assert not node.reconcile(WEB).changed
 
 
+def test_a_node_that_lost_its_state_learns_its_vpss_from_libvirt(two: Node) -> None:
+    """C4.3, C4.8: all of them at once, each with a class of its own; measures are lost with it."""
+    two.measure(WEB, "quarantine")
+    two.store.close()
+    two.wire.state.unlink()
+    two.agent = two.new_agent()
+    some = [newcomer(number) for number in range(3)]
+    for one in some:
+        (two.interfaces / one.tap).touch()
+
+    assert two.reconcile(WEB, DB, *some).changed
+    two.assert_as_the_state_says()
+    assert 5 == len({known.class_minor for known in two.store.all()})
+    assert (1, 1) == (two.passed("web"), two.passed("db"))
+    assert not two.reconcile(WEB, DB, *some).changed
+
+
 def test_a_vps_that_is_gone_is_taken_out_when_its_time_of_grace_is_over(two: Node) -> None:
     """C4.3: its hook may have run before its tap is there; what has a tap is not gone."""
     for seconds, tap_there, passes in (
@@ -1070,6 +1100,32 @@ def test_a_vps_that_is_gone_is_taken_out_when_its_time_of_grace_is_over(two: Nod
     assert not two.known(WEB).running
     assert 300 == two.used(WEB)
     two.assert_as_the_state_says()
+
+
+def test_a_start_gives_a_new_time_of_grace(two: Node) -> None:
+    """C4.3: after a reboot it is known as one that runs, and its tap is not there yet."""
+    (two.interfaces / WEB.tap).unlink()
+    two.clock.advance(timedelta(hours=2))
+    assert not two.start(WEB).changed
+    two.clock.advance(GRACE / 2)
+    two.reconcile(DB)
+    assert 1 == two.passed("web")
+    two.clock.advance(GRACE)
+    two.reconcile(DB)
+
+    assert 0 == two.passed("web")
+
+
+def test_a_vps_that_stopped_since_libvirt_was_asked_stays_out(two: Node) -> None:
+    """C7.2: libvirt is asked before the lock is taken; no false alarm, no element left behind."""
+    two.stop(WEB)
+    (two.interfaces / WEB.tap).unlink()
+    two.reconcile(WEB, DB)
+    assert not two.known(WEB).running
+    two.assert_as_the_state_says()
+    two.reconcile(newcomer(1), DB)
+    assert 2 == len(two.store.all())
+    assert [] == two.events("vps-repaired")
 
 
 def test_without_libvirt_nobody_is_taken_out(two: Node) -> None:
@@ -1311,7 +1367,7 @@ def killed_before(node: Node, effect: int, act: Callable[[Agent], object]) -> bo
                 Mortality(effect).install()
                 act(node.new_agent())
                 code = 0
-            except BaseException:  # noqa: BLE001 - nothing may go on as a second pytest
+            except BaseException:  # nothing may go on as a second pytest
                 traceback.print_exc()
             finally:
                 os._exit(code)
@@ -1327,7 +1383,7 @@ class Killed:
 
     name: str
     act: Callable[[Agent, int], object]
-    prepare: Callable[[Node, int], object] = lambda node, number: None
+    prepare: Callable[[Node, int], object] = lambda _, __: None
     event: Callable[[int], tuple[str, str]] | None = None
     empty: Callable[[Node], object] | None = None
     """Takes the rules away, as a reboot does: nothing filters when the act begins."""
@@ -1336,6 +1392,7 @@ class Killed:
 
 
 def newcomer(number: int) -> Rented:
+    """A VPS that nothing is plugged for."""
     return Rented(f"n{number}", DB.ipv4 + 1 + number, client="new")
 
 
@@ -1389,7 +1446,7 @@ KILLED = [
     Killed(
         "start of an address's next client",
         lambda agent, number: agent.start(client(number).domain()),
-        lambda node, number: node.measure(DB, "block-port", MAIL),
+        lambda node, _: node.measure(DB, "block-port", MAIL),
         lambda number: ("vps-new", f"client{number}/db"),
         may_lose=True,
     ),
@@ -1429,7 +1486,13 @@ KILLED = [
     ),
     Killed(
         "reconcile with a VPS to let in",
-        lambda agent, number: agent.reconcile(running(WEB, DB, newcomer(number))),
+        lambda agent, number: agent.reconcile(
+            running(WEB, DB, newcomer(number), newcomer(100 + number))
+        ),
+        lambda node, number: [
+            (node.interfaces / one.tap).touch()
+            for one in (newcomer(number), newcomer(100 + number))
+        ],
         event=lambda number: ("vps-repaired", f"new/n{number}"),
     ),
     Killed(
@@ -1476,6 +1539,7 @@ def test_an_agent_that_is_killed_anywhere_opens_nothing_and_is_made_up_for(
 
         if not case.empty:
             two.assert_closed()
+        assert set() == two.unguaranteed()
         two.reconcile()
         two.assert_as_the_state_says()
         two.assert_closed()
@@ -1499,7 +1563,7 @@ def test_an_agent_that_is_killed_anywhere_opens_nothing_and_is_made_up_for(
 
 @dataclass(frozen=True)
 class Expected:
-    """What is to be known of an address; ``stored`` of ``used`` bytes outlive the kernel's count."""
+    """What is to be known of an address; ``stored`` of ``used`` bytes outlive the kernel."""
 
     rented: Rented
     running: bool = True
@@ -1554,7 +1618,7 @@ class Play:
             known.vps.tap: known.vps.name for known in node.store.all()
         }, self.story
         wanted: Elements = {}
-        for tap, one in self.expected.items():
+        for one in self.expected.values():
             known = node.known(one.rented)
             assert (one.running, one.used) == (known.running, known.used_bytes), self.story
             if one.running:

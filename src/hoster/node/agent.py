@@ -87,8 +87,7 @@ class Agent:
             is_new = before is None or before.vps.full_name != vps.full_name
             blocked = before.enforced.measures.blocked if before else ()
             changed = self._enforce(known, also_blocked=blocked, anew=is_new)
-            # That it was counted is no change.
-            changed |= before is None or replace(before, used_bytes=known.used_bytes) != known
+            changed |= before is None or not _alike(before, known)
             self._store.put(known)
         return Outcome(changed, vps.full_name, f"{vps.ipv4} is on {vps.tap}")
 
@@ -118,8 +117,7 @@ class Agent:
         if vps.plan != known.vps.plan:
             plans = {"before": known.vps.plan, "plan": vps.plan}
             self._store.append(now, "plan-changed", vps.full_name, **plans)
-        started = known.started_at if known.running else now
-        known = replace(known, vps=vps, running=True, started_at=started)
+        known = replace(known, vps=vps, running=True, started_at=now)
         return replace(known, used_bytes=self._used(known))
 
     # -- measures (C4.11)
@@ -271,14 +269,16 @@ class Agent:
             recount = self._recounted(turned, current)
             running = [one for one in turned.values() if one.running]
             changes = ruleset.transaction(current, _desired(running), recount)
+            # As in `_enforce`: nobody is let in before its guarantee is there.
+            shaped, idle = self._reshape(running)
             changes.commit()
-            shaped = self._reshape(running)
+            shaping.release(self._config.shaping(), idle)
             for tap, one in turned.items():
                 if one != known.get(tap):
                     self._store.put(one)
             self._tell_refusals(turned)
             self._store.prune()
-        repaired = restored or shaped or bool(_repairs(changes, recount))
+        repaired = restored or shaped or bool(idle or _repairs(changes, recount))
         text = f"{len(running)} VPSs on the network, {len(changes.added)} elements written"
         return Outcome(repaired, "", text)
 
@@ -304,8 +304,11 @@ class Agent:
         turned = {tap: replace(one, used_bytes=_used(one, current)) for tap, one in known.items()}
         for tap, vps in (domains or {}).items():
             before = turned.get(tap)
+            if (before is None or not before.running) and not self._has_tap(tap):
+                continue  # it stopped since libvirt was asked
             if before is None or not before.running or before.vps != vps:
                 turned[tap] = self._started(vps)
+                self._store.put(turned[tap])  # so that the next new one gets another class
                 if before is None or not before.running:
                     self._store.append(now, "vps-repaired", vps.full_name)
         if domains is not None:
@@ -315,8 +318,11 @@ class Agent:
         return turned
 
     def _is_gone(self, known: Known, now: datetime) -> bool:
-        tap = self._config.interfaces / known.vps.tap
-        return not tap.exists() and not timedelta(0) <= now - known.started_at < GRACE
+        fresh = timedelta(0) <= now - known.started_at < GRACE
+        return not fresh and not self._has_tap(known.vps.tap)
+
+    def _has_tap(self, tap: str) -> bool:
+        return (self._config.interfaces / tap).exists()
 
     def _recounted(self, turned: dict[str, Known], current: Elements) -> set[Place]:
         """Tell what was reached, turn the cycles, and return whose count starts anew."""
@@ -357,7 +363,8 @@ class Agent:
             self._store.append(self._clock(), "quota-throttle-lifted", one.vps.full_name)
         return replace(one, told_percent=reached)
 
-    def _reshape(self, running: list[Known]) -> bool:
+    def _reshape(self, running: list[Known]) -> tuple[bool, set[int]]:
+        """Put classes right; return whether any was wrong, and those that nobody has."""
         config = self._config.shaping()
         there = shaping.classes(config)
         wanted = {one.class_minor: shaping.rates(config, one.enforced) for one in running}
@@ -370,8 +377,7 @@ class Agent:
         ]
         shaping.enforce(config, wrong)
         idle = {minor for device in there.values() for minor in device if minor not in wanted}
-        shaping.release(config, idle)
-        return bool(wrong or idle)
+        return bool(wrong), idle
 
     def _pass_over_refusals(self, tap: str) -> None:
         refused = elements.element_with_key(*ruleset.FILTER, "refused", elements.interface(tap))
@@ -436,6 +442,11 @@ def _repairs(changes: elements.Transaction, recount: set[Place]) -> list[element
         for element in (*changes.added, *changes.deleted)
         if (element.set_name, element.key) not in anew
     ]
+
+
+def _alike(one: Known, other: Known) -> bool:
+    """Whether they differ in nothing but what was counted, and when it was started."""
+    return replace(one, used_bytes=other.used_bytes, started_at=other.started_at) == other
 
 
 def _said(kind: str, detail: str) -> str:
