@@ -22,12 +22,14 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture
 def trial(lab: Lab) -> Iterator[Rented]:
-    """A VPS of the first node, without a guest."""
+    """A VPS of the first node with its tap, and without a guest."""
     node = lab.nodes[0]
     vps = Rented("policy", node.location.gateway.ip + 119)
     hook = "/etc/libvirt/hooks/qemu.d/hoster acme.policy"
     lab.on(node, ["sh", "-c", f"{hook} prepare begin - <<'XML'\n{vps.domain()}\nXML"])
+    lab.on(node, ["ip", "tuntap", "add", "dev", vps.tap, "mode", "tap"])
     yield vps
+    lab.on(node, ["ip", "link", "delete", vps.tap])
     lab.on(node, ["sh", "-c", f"{hook} release end - <<'XML'\n{vps.domain()}\nXML"])
 
 
