@@ -13,7 +13,7 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hoster.node import store as module
@@ -25,6 +25,8 @@ from hoster.node.vps import Vps
 if TYPE_CHECKING:
     from pathlib import Path
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REMEDY = "restore it from a copy, or move it away"
 
@@ -96,7 +98,7 @@ states = st.builds(
 )
 
 
-@settings(max_examples=40)
+@settings(UNHURRIED, max_examples=40)
 @given(st.lists(states, min_size=1, max_size=3))
 def test_a_vps_is_read_as_it_was_last_written(
     tmp_path_factory: pytest.TempPathFactory, written: list[Known]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hoster.addresses import mac_address, tap_name
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from hoster.catalogue import Catalogue
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 DOMAIN = """<domain type="kvm"><name>acme.web</name><metadata>{metadata}</metadata>
 <devices><interface type="bridge"><mac address="{mac}"/><source bridge="br-public"/>
 <target dev="{tap}"/></interface></devices></domain>"""
@@ -134,6 +136,7 @@ def test_every_plan_on_sale_is_read_as_it_was_written(catalogue: Catalogue) -> N
     ]
 
 
+@UNHURRIED
 @given(
     plan=plans(),
     named=st.tuples(names, names, names),
@@ -419,7 +422,7 @@ edits = st.lists(
 )
 
 
-@settings(max_examples=400)
+@settings(UNHURRIED, max_examples=400)
 @given(edits)
 def test_a_valid_domain_with_random_edits_is_a_vps_nothing_or_refused(made: list[Edit]) -> None:
     """C7.2."""
@@ -432,7 +435,7 @@ def test_a_valid_domain_with_random_edits_is_a_vps_nothing_or_refused(made: list
 values = [text for texts in WRONG.values() for text in texts]
 
 
-@settings(max_examples=400)
+@settings(UNHURRIED, max_examples=400)
 @given(
     st.lists(
         st.tuples(st.sampled_from(sorted(WRONG)), st.sampled_from(values) | st.text(max_size=20)),
@@ -451,6 +454,7 @@ def test_a_valid_domain_with_random_values_is_a_vps_or_refused(
     examine(xml)
 
 
+@UNHURRIED
 @given(st.text())
 @example("<a xmlns='urn:hoster:vps:1'/>")
 def test_random_text_is_nothing_or_refused(text: str) -> None:
@@ -458,6 +462,7 @@ def test_random_text_is_nothing_or_refused(text: str) -> None:
     examine(text)
 
 
+@UNHURRIED
 @given(st.binary(), st.sampled_from(["utf-8", "latin-1", "utf-16-le"]))
 def test_random_bytes_are_nothing_or_refused(data: bytes, encoding: str) -> None:
     """C7.2: however they came to be text."""
