@@ -55,6 +55,7 @@ def compose(
         last_name=client.last_name,
         company=company.name,
         support_url=company.support_url,
+        language=client.language,
         **values,
     )
     subject, _, body = text.partition("\n")

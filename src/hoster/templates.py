@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import jinja2
 
+_LOCALES = {"en": "en_GB", "fr": "fr_FR"}
+_UNITS = {
+    10**12: {"en": "TB", "fr": "To"},
+    10**9: {"en": "GB", "fr": "Go"},
+    10**6: {"en": "MB", "fr": "Mo"},
+}
 _PACKAGED = Path(__file__).parent / "templates"
 
 
@@ -21,7 +27,7 @@ def folder() -> Path:
 def _environment() -> jinja2.Environment:
     import jinja2
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder()),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
@@ -29,6 +35,29 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701 - plain text, YAML and XML of values checked before
     )
+    environment.filters |= {"moment": moment, "volume": volume}
+    return environment
+
+
+def moment(iso: str, timezone: str, language: str) -> str:
+    """Return a time for people of that *language*, where their clocks show *timezone*."""
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from babel.dates import format_date
+
+    here = datetime.fromisoformat(iso).astimezone(ZoneInfo(timezone))
+    day = format_date(here, "long", locale=_LOCALES[language])
+    return f"{day}, {here:%H:%M} ({timezone})"
+
+
+def volume(bytes_: int, language: str) -> str:
+    """Return a volume for people of that *language*, in decimal units: the contract's (C4.9)."""
+    from babel.numbers import format_decimal
+
+    unit = next((unit for unit in _UNITS if bytes_ >= unit), min(_UNITS))
+    number = format_decimal(bytes_ / unit, "#,##0.##", locale=_LOCALES[language])
+    return f"{number} {_UNITS[unit][language]}"
 
 
 def render(name: str, **values: object) -> str:

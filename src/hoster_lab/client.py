@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LOGIN_SECONDS = 90
 READY_SECONDS = 240
 _PROMPT = r"[Pp]assword: ?$"
+_NOT_LISTENING = ("Connection refused", "Connection reset", "Connection closed")
 _SSH_OPTIONS = (
     *("-o", "PreferredAuthentications=password,keyboard-interactive"),
     *("-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=1"),
@@ -35,6 +36,10 @@ class LoginError(Exception):
 
 class DeniedError(LoginError):
     """The VPS answered, and did not take the password."""
+
+
+class RefusedError(LoginError):
+    """Nothing listens on the VPS's SSH port, though it is on the network."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,16 @@ def access_codes(message: EmailMessage) -> AccessCodes:
     return AccessCodes(address=login[2], user=login[1], password=password[1])
 
 
+def _until_ready(*passing: type[LoginError]) -> Retrying:
+    """Return the patience of a client that gets one of *passing* for an answer."""
+    return Retrying(
+        retry=retry_if_exception_type(passing),
+        stop=stop_after_delay(READY_SECONDS),
+        wait=wait_fixed(3),
+        reraise=True,
+    )
+
+
 class Client:
     """A client at a terminal somewhere on the Internet of the lab.
 
@@ -96,13 +111,7 @@ class Client:
         Raises:
             LoginError: the VPS did not let its client in, or did not take the new password.
         """
-        policy = Retrying(
-            retry=retry_if_exception_type(DeniedError),
-            stop=stop_after_delay(READY_SECONDS),
-            wait=wait_fixed(3),
-            reraise=True,
-        )
-        policy(self._change_password)
+        _until_ready(DeniedError, RefusedError)(self._change_password)
 
     def run(self, command: str, *, timeout: float = LOGIN_SECONDS) -> str:
         """Run *command* on the VPS and return what it prints; logs in for it.
@@ -112,7 +121,8 @@ class Client:
         """
         if not self._notebook().get("used"):
             self.first_login()
-        return self._run(command, timeout=timeout)
+        # Its first boot restarts the SSH server once it has set the password.
+        return _until_ready(RefusedError)(self._run, command, timeout=timeout)
 
     def _change_password(self) -> None:
         chosen = self._chosen()
@@ -164,9 +174,9 @@ class Client:
             terminal.waitnoecho()
             terminal.sendline(password)
         except (pexpect.EOF, pexpect.TIMEOUT) as error:
-            raise LoginError(
-                f"{self._codes.address} asked for no password: {terminal.before!s}"
-            ) from error
+            said = str(terminal.before)
+            kind = RefusedError if any(sign in said for sign in _NOT_LISTENING) else LoginError
+            raise kind(f"{self._codes.address} asked for no password: {said}") from error
 
     def _chosen(self) -> str:
         chosen = self._notebook().get("password")

@@ -22,6 +22,8 @@ COMMANDS = {
     "show": "hoster.cli.show:show",
     "check": "hoster.cli.check:check",
     "geofeed": "hoster.cli.geofeed:geofeed",
+    "collect": "hoster.cli.collect:collect",
+    "events": "hoster.cli.events:events",
     "outbox": "hoster.cli.outbox:outbox",
     "doctor": "hoster.cli.doctor:doctor",
 }

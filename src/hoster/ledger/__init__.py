@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from hoster.access import AccessCodes, generate
@@ -22,12 +22,14 @@ from hoster.ledger._schema import (
     ClientRow,
     EventRow,
     MailRow,
+    NodeEventRow,
     ReleasedAddressRow,
 )
+from hoster.node_events import Collected, NodeEvent, notice
 from hoster.problems import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy import Engine
@@ -52,6 +54,15 @@ class Mail:
     next_attempt_at: datetime
     sent_at: datetime | None
     last_error: str | None
+
+
+@dataclass(frozen=True)
+class KeptEvent:
+    """An event, the host node that told it, and when it was collected."""
+
+    node: str
+    event: NodeEvent
+    collected_at: datetime
 
 
 def actor() -> str:
@@ -316,6 +327,99 @@ class Ledger:
             row.state, row.next_attempt_at, row.attempts = QUEUED, now, 0
             _note(session, now, "mail-retried", row.client, occasion=row.occasion)
             return _mail(row)
+
+    # --- what the host nodes tell ---
+
+    def last_node_events(self, nodes: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Return of each of *nodes* the last event that was kept: its stream and number."""
+        row = NodeEventRow
+        with self._reading() as session:
+            found = {
+                node: session.execute(
+                    select(row.stream, row.number)
+                    .where(row.node == node)
+                    .order_by(row.id.desc())
+                    .limit(1)
+                ).one_or_none()
+                for node in nodes
+            }
+        return {node: (last.stream, last.number) for node, last in found.items() if last}
+
+    def keep_node_events(
+        self, node: str, events: Sequence[NodeEvent], now: datetime, *, dry_run: bool = False
+    ) -> Collected:
+        """Keep what *node* told and queue the clients' mails for it, together and once.
+
+        *events* are of one stream, oldest first. Those that were kept before are passed over, so
+        that two who collect at the same time do no harm.
+        """
+        if not events:
+            return Collected(0, (), (), 0)
+        with self._transaction() as session:
+            same_stream = NodeEventRow.stream == events[0].stream
+            last = session.scalar(select(func.max(NodeEventRow.number)).where(same_stream)) or 0
+            new = [event for event in events if event.number > last]
+            mails, unknown = _notices(session, new, now)
+            if dry_run:
+                session.expunge_all()
+            else:
+                session.add_all(
+                    NodeEventRow(node=node, collected_at=now, **event.model_dump()) for event in new
+                )
+        gap = events[0].number - last - 1
+        return Collected(len(new), tuple(mails), tuple(sorted(unknown)), max(gap, 0))
+
+    def node_events(
+        self,
+        *,
+        subject: str | None = None,
+        kinds: Collection[str] = (),
+        node: str | None = None,
+        limit: int | None = None,
+    ) -> list[KeptEvent]:
+        """Return the latest events that fit, oldest first."""
+        row = NodeEventRow
+        wanted = select(row).order_by(row.id.desc()).limit(limit)
+        for column, value in ((row.subject, subject), (row.node, node)):
+            wanted = wanted.where(column == value) if value is not None else wanted
+        if kinds:
+            wanted = wanted.where(row.kind.in_(kinds))
+        with self._reading() as session:
+            found = session.scalars(wanted).all()
+            return [_kept(one) for one in reversed(found)]
+
+
+def _notices(
+    session: Session, events: Iterable[NodeEvent], now: datetime
+) -> tuple[list[str], set[str]]:
+    """Queue the mails that *events* ask for; return their occasions, and clients unknown here."""
+    queued: list[str] = []
+    unknown: set[str] = set()
+    for wanted in filter(None, map(notice, events)):
+        occasion = wanted.occasion
+        told = select(MailRow.id).where(MailRow.occasion == occasion)
+        if occasion in queued or session.scalar(told) is not None:
+            continue
+        if session.get(ClientRow, wanted.client) is None:
+            unknown.add(wanted.client)
+            continue
+        queued.append(occasion)
+        _queue(
+            session,
+            occasion,
+            now,
+            client=wanted.client,
+            template=wanted.template,
+            values=wanted.values,
+        )
+    return queued, unknown
+
+
+def _kept(row: NodeEventRow) -> KeptEvent:
+    event = NodeEvent.model_construct(
+        **{name: getattr(row, name) for name in NodeEvent.model_fields}
+    )
+    return KeptEvent(row.node, event, row.collected_at)
 
 
 def _client_row(session: Session, name: str) -> ClientRow:

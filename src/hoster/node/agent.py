@@ -343,7 +343,7 @@ class Agent:
         details = {"bytes": one.used_bytes, "from": one.cycle_start.isoformat()}
         self._store.append(now, "cycle-ended", vps.full_name, **details, to=began.isoformat())
         if one.told_percent == max(usage.LEVELS):
-            self._store.append(now, "quota-throttle-lifted", vps.full_name)
+            self._store.append(now, "quota-throttle-lifted", vps.full_name, **_quota(one))
         return replace(one, cycle_start=began, used_bytes=0, told_percent=0)
 
     def _told(self, one: Known) -> Known:
@@ -351,16 +351,12 @@ class Agent:
         for level in usage.LEVELS:
             if one.told_percent < level <= reached:
                 self._store.append(
-                    self._clock(),
-                    f"quota-{level}",
-                    one.vps.full_name,
-                    bytes=one.used_bytes,
-                    quota_bytes=one.vps.traffic_bytes,
-                    cycle_start=one.cycle_start.isoformat(),
-                    throttle_mbit_s=one.vps.throttle_mbit_s,
+                    self._clock(), f"quota-{level}", one.vps.full_name, **_quota(one)
                 )
         if reached < one.told_percent == max(usage.LEVELS):  # a larger plan
-            self._store.append(self._clock(), "quota-throttle-lifted", one.vps.full_name)
+            self._store.append(
+                self._clock(), "quota-throttle-lifted", one.vps.full_name, **_quota(one)
+            )
         return replace(one, told_percent=reached)
 
     def _reshape(self, running: list[Known]) -> tuple[bool, set[int]]:
@@ -405,6 +401,20 @@ class Agent:
             subject = one.vps.full_name if one else tap
             self._store.append(now, kind, subject, tap=tap, packets=fresh)
             self._store.keep_refusal(tap, packets, now)
+
+
+def _quota(one: Known) -> dict[str, object]:
+    """Return what the client is told of its quota, and of which cycle."""
+    vps = one.vps
+    return {
+        "ipv4": str(vps.ipv4),
+        "timezone": vps.timezone,
+        "bytes": one.used_bytes,
+        "quota_bytes": vps.traffic_bytes,
+        "throttle_mbit_s": vps.throttle_mbit_s,
+        "cycle_start": one.cycle_start.isoformat(),
+        "cycle_end": usage.cycle_end(vps.anchor, vps.timezone, one.cycle_start).isoformat(),
+    }
 
 
 def _current() -> Elements:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hoster.node.agent import Agent, Outcome
-    from hoster.node.store import Store
+    from hoster.node.store import EventId, Store
 
 STATE = "/var/lib/hoster/node.sqlite"
 CONFIG = "/etc/hoster"
@@ -227,12 +227,28 @@ def status(node: _Node, vps_: str | None, as_json: bool) -> None:
         click.echo(said.as_line(one, now))
 
 
+def _event_id(_context: click.Context, _option: click.Parameter, value: str) -> EventId | int:
+    from hoster.node.store import EventId
+
+    stream, _, number = value.rpartition(":")
+    if not (number.isascii() and number.isdigit()):
+        raise click.BadParameter(f"«{value}» is neither an event's number nor its id")
+    return EventId(stream, int(number)) if stream else int(number)
+
+
 @main.command()
-@click.option("--after", type=int, default=0, help="Only those above this number.")
+@click.option(
+    "--after",
+    metavar="ID",
+    callback=_event_id,
+    default="0",
+    help="Only those after this number, or after the event of this id; all, where the state was "
+    "made anew since.",
+)
 @click.option("--limit", type=int, default=-1, help="At most so many, oldest first.")
 @_json_option
 @click.pass_obj
-def events(node: _Node, after: int, limit: int, as_json: bool) -> None:
+def events(node: _Node, after: EventId | int, limit: int, as_json: bool) -> None:
     """List what happened on this node, oldest first.
 
     \b

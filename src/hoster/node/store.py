@@ -108,6 +108,14 @@ class Known:
 
 
 @dataclass(frozen=True)
+class EventId:
+    """Which event, among those of all nodes for all time."""
+
+    stream: str
+    number: int
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened; ``id`` is unique among all nodes for all time."""
 
@@ -296,10 +304,18 @@ class Store:
             (at.astimezone(UTC).isoformat(), kind, subject, json.dumps(details, sort_keys=True)),
         )
 
-    def events(self, after: int = 0, limit: int = -1) -> list[Event]:
-        """Return the events above that number, oldest first."""
+    def events(self, after: EventId | int = 0, limit: int = -1) -> list[Event]:
+        """Return the events after that one, oldest first; all where it is of another stream.
+
+        A number above the last event's is of a time that this state does not know: it was
+        restored from an older copy. Its events go on above that number, so that none of them
+        is taken for one that was collected before, and the first one says so.
+        """
         with self._trouble():
             stream = self._db.execute("SELECT stream FROM meta").fetchone()[0]
+            if isinstance(after, EventId):
+                after = after.number if after.stream == stream else 0
+                self._go_on_above(after)
             rows = self._db.execute(
                 """SELECT number, at, kind, subject, details FROM event
                    WHERE number > ? ORDER BY number LIMIT ?""",
@@ -309,6 +325,16 @@ class Store:
             Event(stream, number, datetime.fromisoformat(at), kind, subject, json.loads(details))
             for number, at, kind, subject, details in rows
         ]
+
+    def _go_on_above(self, number: int) -> None:
+        last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'"
+        if self._db.execute(last).fetchone()[0] >= number:
+            return
+        with self.hold():
+            known = self._db.execute(last).fetchone()[0]
+            self._db.execute("DELETE FROM sqlite_sequence WHERE name = 'event'")
+            self._db.execute("INSERT INTO sqlite_sequence VALUES ('event', ?)", (number,))
+            self.append(datetime.now(UTC), "state-set-back", "", known=known, collected=number)
 
     def prune(self) -> None:
         """Forget the oldest events beyond `KEPT_EVENTS`."""
