@@ -46,6 +46,7 @@ RUNNING = Enforced(WEB, class_minor=0x1F, used_bytes=42)
 TAP = b"vps-cb007111\0\0\0\0"
 MAC = b"\x02\x00\xcb\x00\x71\x11\0\0"
 IPV4 = b"\xcb\x00\x71\x11"
+IPV4_TYPE = b"\x08\x00\0\0"
 CLASS = b"\x1f\x00\x01\x00"  # 1:1f, in the order of this machine's bytes
 PORT_25, TCP, UDP = b"\x00\x19", b"\x06\0\0\0", b"\x11\0\0\0"
 
@@ -61,8 +62,8 @@ def by_set(elements: Elements) -> dict[str, list[Element]]:
 def test_a_running_vps_has_one_element_in_each_set() -> None:
     """C4.3, C4.8, C4.9, C4.10: its tap, its MAC and its address bound together; count and class."""
     assert by_set(elements_of(RUNNING)) == {
-        "metered": [Element("metered", TAP, CLASS, Quota(10**13, 42))],
-        "throttles": [Element("throttles", TAP, statement=ByteLimit(122_500))],
+        "metered": [Element("metered", TAP + MAC + IPV4_TYPE + IPV4, CLASS, Quota(10**13, 42))],
+        "throttles": [Element("throttles", TAP, CLASS, ByteLimit(122_500))],
         "senders": [Element("senders", TAP + MAC + IPV4)],
         "receivers": [Element("receivers", TAP + IPV4)],
         "taps": [Element("taps", TAP)],
@@ -79,10 +80,10 @@ def test_the_class_of_what_comes_in_is_the_uplinks() -> None:
     assert {(Family.BRIDGE, "hoster")} == {FILTER} == set(tables.values())
 
 
-def test_a_vps_in_quarantine_neither_sends_nor_receives_and_is_still_counted() -> None:
+def test_a_vps_in_quarantine_neither_sends_nor_receives() -> None:
     """C4.11: nor does its address become free for others to send as."""
     cut = replace(RUNNING, measures=Measures(quarantined=True))
-    gone = {"senders", "receivers", "taps"}
+    gone = {"metered", "senders", "receivers", "taps"}
 
     assert gone == {name for _, name, _ in elements_of(RUNNING).keys() - elements_of(cut).keys()}
     assert elements_of(cut).items() <= elements_of(RUNNING).items()

@@ -194,7 +194,7 @@ class Agent:
             for place in places
             if (element := elements.element_with_key(*place[0], *place[1:])) is not None
         }
-        metered = (ruleset.FILTER, "metered", elements.interface(known.vps.tap))
+        metered = ruleset.metered(known.vps)
         kernel = _count(current.get(metered))
         behind = kernel is not None and kernel < known.used_bytes
         changes = ruleset.transaction(current, desired, {metered} if anew or behind else ())
@@ -208,8 +208,8 @@ class Agent:
 
     def _used(self, known: Known) -> int:
         """Return the cycle's volume of a VPS: what the kernel counts, or what is kept."""
-        tap = elements.interface(known.vps.tap)
-        element = elements.element_with_key(*ruleset.FILTER, "metered", tap)
+        table, name, key = ruleset.metered(known.vps)
+        element = elements.element_with_key(*table, name, key)
         if element is None or not isinstance(element.statement, Quota):
             return known.used_bytes
         return usage.counted(known.used_bytes, element.statement.used_bytes)
@@ -328,7 +328,7 @@ class Agent:
         """Tell what was reached, turn the cycles, and return whose count starts anew."""
         recount: set[Place] = set()
         for tap, one in turned.items():
-            place = (ruleset.FILTER, "metered", elements.interface(tap))
+            place = ruleset.metered(one.vps)
             kernel = _count(current.get(place))
             turned[tap] = self._told(self._next_cycle(one))
             if kernel is not None and kernel != turned[tap].used_bytes:
@@ -440,8 +440,7 @@ def _count(element: elements.Element | None) -> int | None:
 
 
 def _used(known: Known, current: Elements) -> int:
-    place = (ruleset.FILTER, "metered", elements.interface(known.vps.tap))
-    kernel = _count(current.get(place))
+    kernel = _count(current.get(ruleset.metered(known.vps)))
     return known.used_bytes if kernel is None else usage.counted(known.used_bytes, kernel)
 
 

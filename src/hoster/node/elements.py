@@ -360,6 +360,11 @@ def ipv4(address: IPv4Address) -> bytes:
     return address.packed
 
 
+def ethertype(number: int) -> bytes:
+    """Return an ethertype as a part of a key."""
+    return struct.pack(">H2x", number)
+
+
 def protocol(number: int) -> bytes:
     """Return a transport protocol's number, padded as in a concatenation."""
     return bytes([number]).ljust(4, b"\0")

@@ -31,6 +31,7 @@ THROTTLE_BYTES_A_MBIT = 122_500
 """Bytes a second for each Mbit/s of the throttle: 2 % under 125,000, because the kernel's bucket
 holds a second of the rate besides, and no minute may see more than the rate (C4.10)."""
 CLASS_MAJOR = 1
+_IPV4 = 0x0800
 PROTOCOLS = {"tcp": 6, "udp": 17}
 
 Place = tuple[tuple[Family, str], str, bytes]
@@ -72,8 +73,7 @@ def elements_of(enforced: Enforced) -> Elements:
     class_id = nft.class_id(CLASS_MAJOR, enforced.class_minor)
     quota = Quota(_limit(enforced), enforced.used_bytes)
     filtered = [
-        Element("metered", tap, class_id, quota),
-        Element("throttles", tap, statement=ByteLimit(vps.throttle_mbit_s * THROTTLE_BYTES_A_MBIT)),
+        Element("throttles", tap, class_id, ByteLimit(vps.throttle_mbit_s * THROTTLE_BYTES_A_MBIT)),
         Element("addresses", ipv4),
         *(
             Element("blocks", tap + nft.protocol(PROTOCOLS[name]) + nft.port(port, padded=True))
@@ -83,12 +83,19 @@ def elements_of(enforced: Enforced) -> Elements:
     ]
     if not measures.quarantined:
         filtered += [
+            Element("metered", metered(vps)[2], class_id, quota),
             Element("senders", tap + nft.mac(vps.mac) + ipv4),
             Element("receivers", tap + ipv4),
             Element("taps", tap),
         ]
     shaped = [Element("classes", ipv4, class_id)]
     return _placed(FILTER, filtered) | _placed(SHAPER, shaped)
+
+
+def metered(vps: Vps) -> Place:
+    """Return where a VPS's outbound bytes are counted (C4.9)."""
+    sender = nft.interface(vps.tap) + nft.mac(vps.mac)
+    return FILTER, "metered", sender + nft.ethertype(_IPV4) + nft.ipv4(vps.ipv4)
 
 
 def _limit(enforced: Enforced) -> int:
