@@ -191,7 +191,7 @@ def _hook(node: Node, figure: Figure) -> None:
     """Run the hook as libvirt does: once for a VPS that never was here, once with another plan."""
     count = len(node.vpss)
     new = rented(count + 1 + len(figure.samples(HOOK).get(count, ())))
-    start, stop = node.agent("vps", "start"), node.agent("vps", "stop")
+    start, stop = node.hook("start"), node.hook("stop")
     figure.add(HOOK, count, 1000 * _timed(node, start, new.domain()))
     other = replace(new, plan="kvm-2", guaranteed_mbit_s=200, throttle_mbit_s=2, quota_bytes=10**14)
     figure.add(HOOK_CHANGED, count, 1000 * _timed(node, start, other.domain()))

@@ -661,12 +661,15 @@ NONSENSE = [
 
 
 def test_wrong_input_is_refused_with_a_sentence_and_applies_nothing(two: Node) -> None:
-    """C7.2: through the command, as libvirt's hook does; a hook that fails starts no domain."""
+    """C7.2: through the command and the hook; a hook that fails starts no domain."""
     kernel, state, events = two.kernel(), two.store.all(), two.events()
     for wrong in NONSENSE:
-        for act in ("start", "stop"):
+        for command in (
+            *(two.wire.agent_command("vps", act) for act in ("start", "stop")),
+            *(two.wire.hook_command(act) for act in ("start", "stop")),
+        ):
             done = subprocess.run(
-                ["ip", "netns", "exec", two.wire.node, *two.wire.agent_command("vps", act)],
+                ["ip", "netns", "exec", two.wire.node, *command],
                 input=wrong,
                 capture_output=True,
                 env=os.environ | STRICT,

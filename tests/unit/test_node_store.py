@@ -185,7 +185,7 @@ def test_a_first_opening_that_breaks_off_is_made_up_for(
 ) -> None:
     """No half schema."""
     with monkeypatch.context() as patched:
-        patched.setattr(module.uuid, "uuid4", lambda: 1 / 0)
+        patched.setattr(module.os, "urandom", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             Store(path)
 

@@ -228,12 +228,16 @@ class Agent:
             KernelError: the kernel refused a ruleset; nothing passes then.
         """
         with self._store.hold():
-            self._load()
-            running = [known for known in self._store.all() if known.running]
-            shaping.enforce(self._config.shaping(), [known.enforced for known in running])
-            changes = ruleset.transaction(_current(), _desired(running))
-            changes.commit()
+            changes, running = self._restored()
         return Outcome(bool(changes), "", f"{len(running)} VPSs are on the network")
+
+    def _restored(self) -> tuple[elements.Transaction, list[Known]]:
+        self._load()
+        running = [known for known in self._store.all() if known.running]
+        shaping.enforce(self._config.shaping(), [known.enforced for known in running])
+        changes = ruleset.transaction(_current(), _desired(running))
+        changes.commit()
+        return changes, running
 
     def _load(self) -> None:
         for path in self._config.rules:
@@ -261,8 +265,8 @@ class Agent:
         *domains* are the VPSs of the domains that run, by tap, asked before the lock was taken
         (libvirt waits for the hook, and the hook for the lock); None where libvirt is not there.
         """
-        restored = self._restored_rules()
         with self._store.hold():
+            restored, there = self._sound()
             current = _current()
             known = {one.vps.tap: one for one in self._store.all()}
             turned = self._turned(known, domains, current)
@@ -270,7 +274,7 @@ class Agent:
             running = [one for one in turned.values() if one.running]
             changes = ruleset.transaction(current, _desired(running), recount)
             # As in `_enforce`: nobody is let in before its guarantee is there.
-            shaped, idle = self._reshape(running)
+            shaped, idle = self._reshape(running, there)
             changes.commit()
             shaping.release(self._config.shaping(), idle)
             for tap, one in turned.items():
@@ -282,19 +286,25 @@ class Agent:
         text = f"{len(running)} VPSs on the network, {len(changes.added)} elements written"
         return Outcome(repaired, "", text)
 
-    def _restored_rules(self) -> bool:
-        """Load the rules where they are gone, or the uplink is another one than before."""
+    def _sound(self) -> tuple[bool, shaping.Classes]:
+        """Return whether the rules had to be loaded again, and the classes that are there then.
+
+        Rules are gone that somebody emptied, classes with an uplink that is another than before.
+        """
+        config = self._config.shaping()
         try:
-            _current()
-            if shaping.is_prepared(self._config.shaping()):
-                return False
+            for table, names in ruleset.SETS.items():
+                for name in names:
+                    elements.require_set(*table, name)
+            there = shaping.every_class(config)
+            if shaping.are_prepared(there):
+                return False, shaping.of_vpss(there)
             reason = "the uplink has no classes"
         except KernelError as error:
             reason = str(error)
-        self.restore()
-        with self._store.hold():
-            self._store.append(self._clock(), "rules-restored", "", reason=reason)
-        return True
+        self._restored()
+        self._store.append(self._clock(), "rules-restored", "", reason=reason)
+        return True, shaping.classes(config)
 
     def _turned(
         self, known: dict[str, Known], domains: Mapping[str, Vps] | None, current: Elements
@@ -359,10 +369,9 @@ class Agent:
             )
         return replace(one, told_percent=reached)
 
-    def _reshape(self, running: list[Known]) -> tuple[bool, set[int]]:
+    def _reshape(self, running: list[Known], there: shaping.Classes) -> tuple[bool, set[int]]:
         """Put classes right; return whether any was wrong, and those that nobody has."""
         config = self._config.shaping()
-        there = shaping.classes(config)
         wanted = {one.class_minor: shaping.rates(config, one.enforced) for one in running}
         wrong = [
             one.enforced

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hoster.node import CONFIG, STATE
 from hoster.node.errors import NodeError
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from hoster.node.agent import Agent, Outcome
     from hoster.node.store import EventId, Store
 
-STATE = "/var/lib/hoster/node.sqlite"
-CONFIG = "/etc/hoster"
 _PORT_MAX = 65535
 
 
@@ -98,7 +97,7 @@ def main(context: click.Context, state: Path, config: Path) -> None:
 
 @main.group()
 def vps() -> None:
-    """What libvirt's hook calls; the domain's XML comes on standard input."""
+    """What libvirt's hook does; the domain's XML comes on standard input."""
 
 
 @vps.command("start")

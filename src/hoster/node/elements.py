@@ -13,7 +13,7 @@ import socket
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING
 
 from hoster.node.errors import KernelError
 
@@ -35,6 +35,7 @@ _NAME_BYTES = 16  # IFNAMSIZ
 _NETLINK_NETFILTER = 12
 _SO_SNDBUFFORCE = 32
 _SECONDS_A_SECOND = 1
+_HEADER = struct.Struct("=HH")
 
 
 class Family(IntEnum):
@@ -44,7 +45,7 @@ class Family(IntEnum):
     BRIDGE = 7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Quota:
     """Statements that count, and hold until *limit_bytes* went by; *used_bytes* did already.
 
@@ -64,7 +65,7 @@ class Quota:
         return _attribute(_EXPRESSIONS | _NESTED, both)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ByteLimit:
     """A statement that holds while no more than *bytes_s* bytes a second go by.
 
@@ -83,7 +84,7 @@ class ByteLimit:
         return _attribute(_EXPRESSIONS | _NESTED, _expression(b"limit", data))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Counter:
     """A statement that counts packets and their bytes."""
 
@@ -107,7 +108,7 @@ def _expression(name: bytes, data: bytes) -> bytes:
 Statement = Quota | ByteLimit | Counter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Element:
     """An element of the set *set_name*: its key, for a map its value, and a statement.
 
@@ -218,9 +219,17 @@ def element_with_key(family: Family, table: str, set_name: str, key: bytes) -> E
     try:
         return next(iter(_read(_flagged(_GET_ELEMENT, 0), body, f"{table} {set_name}")), None)
     except _AbsentError:
-        # No element, or no set: a set that is there can be listed.
-        _read(_flagged(_GET_SET, 0), body[: len(body) - len(wanted)], f"{table} {set_name}")
+        require_set(family, table, set_name)
         return None
+
+
+def require_set(family: Family, table: str, set_name: str) -> None:
+    """See that the kernel has a set, whatever is in it.
+
+    Raises:
+        KernelError: there is no such set.
+    """
+    _read(_flagged(_GET_SET, 0), _set(family, table, set_name), f"{table} {set_name}")
 
 
 class _AbsentError(KernelError):
@@ -235,32 +244,37 @@ def _read(kind: int, body: bytes, place: str) -> list[Element]:
             error = _AbsentError if code == errno.ENOENT else KernelError
             raise error(f"nftables: {place}: {_reason(code)}")
         if answer == _SUBSYSTEM << 8 | _NEW_ELEMENT:
-            listed = _attributes(_attributes(content[4:]).get(3, b""), repeated=True)
-            found += [_decoded(name, _attributes(one)) for one in listed]
+            listed = _attributes(content[4:]).get(3, b"")
+            found += [_decoded(name, _attributes(one)) for _, one in _each_attribute(listed)]
     return found
 
 
 def _decoded(set_name: str, attributes: dict[int, bytes]) -> Element:
-    value = _attributes(attributes.get(2, b"")).get(1, b"")
-    return Element(set_name, _attributes(attributes[1])[1], value, _statement(attributes))
+    value = _only(attributes.get(2, b""))
+    return Element(set_name, _only(attributes[1]), value, _statement(attributes))
 
 
 def _statement(attributes: dict[int, bytes]) -> Statement | None:
     """Return what an element's expressions say; the kernel lists one without a list around it."""
-    one = attributes.get(_EXPRESSION)
-    listed = [one] if one else _attributes(attributes.get(_EXPRESSIONS, b""), repeated=True)
-    data = {
-        expression[1].rstrip(b"\0"): {
-            number: int.from_bytes(content, "big")
-            for number, content in _attributes(expression[2]).items()
+    if _EXPRESSION in attributes:
+        listed = [attributes[_EXPRESSION]]
+    else:
+        listed = [one for _, one in _each_attribute(attributes.get(_EXPRESSIONS, b""))]
+    if not listed:
+        return None
+    numbers = {
+        said[1].rstrip(b"\0"): {
+            kind: int.from_bytes(content, "big") for kind, content in _each_attribute(said[2])
         }
-        for expression in map(_attributes, listed)
+        for said in map(_attributes, listed)
     }
-    if b"quota" in data:
-        return Quota(data[b"quota"][1], data[b"counter"][1])
-    if b"limit" in data:
-        return ByteLimit(data[b"limit"][1])
-    return Counter(data[b"counter"][2], data[b"counter"][1]) if b"counter" in data else None
+    if b"quota" in numbers:
+        return Quota(numbers[b"quota"][1], numbers[b"counter"][1])
+    if b"limit" in numbers:
+        return ByteLimit(numbers[b"limit"][1])
+    if b"counter" in numbers:
+        return Counter(numbers[b"counter"][2], numbers[b"counter"][1])
+    return None
 
 
 def _exchange(request: bytes) -> list[tuple[int, int, bytes]]:
@@ -284,12 +298,13 @@ def _answers(kernel: socket.socket) -> Iterator[tuple[int, int, bytes]]:
             data = kernel.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
-        while data:
-            length, kind, _, number, _ = struct.unpack_from("=IHHII", data)
+        start = 0
+        while start < len(data):
+            length, kind, _, number, _ = struct.unpack_from("=IHHII", data, start)
             if kind == _NLMSG_DONE:
                 return
-            yield kind, number, data[16:length]
-            data = data[(length + 3) & ~3 :]
+            yield kind, number, data[start + 16 : start + length]
+            start += (length + 3) & ~3
 
 
 def _reason(code: int) -> str:
@@ -318,18 +333,22 @@ def _attribute(kind: int, content: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(content), kind) + content + b"\0" * (-len(content) % 4)
 
 
-@overload
-def _attributes(data: bytes, *, repeated: Literal[False] = False) -> dict[int, bytes]: ...
-@overload
-def _attributes(data: bytes, *, repeated: Literal[True]) -> list[bytes]: ...
-def _attributes(data: bytes, *, repeated: bool = False) -> dict[int, bytes] | list[bytes]:
-    """Return the attributes in *data* by their kind, or in order where one is *repeated*."""
-    found: list[tuple[int, bytes]] = []
-    while data:
-        length, kind = struct.unpack_from("=HH", data)
-        found.append((kind & ~_NESTED, data[4:length]))
-        data = data[(length + 3) & ~3 :]
-    return [content for _, content in found] if repeated else dict(found)
+def _each_attribute(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield kind and content of each attribute in *data*."""
+    start = 0
+    while start < len(data):
+        length, kind = _HEADER.unpack_from(data, start)
+        yield kind & ~_NESTED, data[start + 4 : start + length]
+        start += (length + 3) & ~3
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    return dict(_each_attribute(data))
+
+
+def _only(data: bytes) -> bytes:
+    """Return the content of the one attribute in *data*, or nothing where there is none."""
+    return data[4 : _HEADER.unpack_from(data)[0]] if data else b""
 
 
 def _flagged(kind: int, flags: int) -> int:

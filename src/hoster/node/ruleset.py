@@ -37,7 +37,7 @@ PROTOCOLS = {"tcp": 6, "udp": 17}
 Place = tuple[tuple[Family, str], str, bytes]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measures:
     """What is in force against a VPS beyond its plan.
 
@@ -49,7 +49,7 @@ class Measures:
     blocked: frozenset[tuple[str, int]] = frozenset()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Enforced:
     """A running VPS with what is in force: all that its elements are made from.
 

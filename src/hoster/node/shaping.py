@@ -30,7 +30,11 @@ TIMEOUT_SECONDS = 20
 _CLASS = re.compile(
     r"^class htb 1:([0-9a-f]+) .*? rate (\d+)([MGT]?)bit ceil (\d+)([MGT]?)bit", re.MULTILINE
 )
+_OWN = {ROOT_CLASS, NODE_CLASS}
 _UNITS = {"M": 1, "G": 1000, "T": 1_000_000, "": 0}
+
+Classes = dict[str, dict[int, tuple[int, int]]]
+"""By device and number: what is guaranteed and what may be reached, in Mbit/s."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,10 @@ class Shaping:
         return self.uplink, self.inbound
 
 
-def is_prepared(shaping: Shaping) -> bool:
-    """Whether both devices have their classes' root: a card that was reset has not."""
-    return all(_has_root(device) for device in shaping.devices)
-
-
 def _has_root(device: str) -> bool:
     kinds = [
         (qdisc["kind"], qdisc["handle"])
-        for qdisc in _json(["tc", "-json", "qdisc", "show", "dev", device])
+        for qdisc in _json(["tc", "-json", "qdisc", "show", "dev", device, "root"])
         if qdisc.get("root")
     ]
     return kinds == [("htb", f"{CLASS_MAJOR}:")]
@@ -129,8 +128,13 @@ def release(shaping: Shaping, minors: Iterable[int]) -> None:
     )
 
 
-def classes(shaping: Shaping) -> dict[str, dict[int, tuple[int, int]]]:
-    """Return rate and ceiling in Mbit/s of the VPSs' classes by number, on each device."""
+def classes(shaping: Shaping) -> Classes:
+    """Return the VPSs' classes on each device."""
+    return of_vpss(every_class(shaping))
+
+
+def every_class(shaping: Shaping) -> Classes:
+    """Return the classes on each device: the VPSs' and the node's own."""
     # iproute2 6.1 (Debian 12) knows no JSON for classes.
     return {
         device: {
@@ -138,9 +142,21 @@ def classes(shaping: Shaping) -> dict[str, dict[int, tuple[int, int]]]:
             for minor, rate, unit, ceil, ceil_unit in _CLASS.findall(
                 _run(["tc", "class", "show", "dev", device])
             )
-            if int(minor, 16) not in {ROOT_CLASS, NODE_CLASS}
         }
         for device in shaping.devices
+    }
+
+
+def are_prepared(there: Classes) -> bool:
+    """Whether each device has the node's own classes: a card that was reset has not."""
+    return all(minors.keys() >= _OWN for minors in there.values())
+
+
+def of_vpss(there: Classes) -> Classes:
+    """Return *there* without the node's own classes."""
+    return {
+        device: {minor: rates for minor, rates in minors.items() if minor not in _OWN}
+        for device, minors in there.items()
     }
 
 

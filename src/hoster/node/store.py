@@ -7,9 +7,9 @@ so that two acts on one node never mix.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
-import uuid
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -70,7 +70,7 @@ CREATE TABLE refusal (
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measure:
     """One measure in force: ``quarantine``, ``throttle``, or ``block-port`` with its port."""
 
@@ -80,7 +80,7 @@ class Measure:
     since: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Known:
     """A VPS that was on this node, running or not, and what is known of it."""
 
@@ -107,7 +107,7 @@ class Known:
         return Enforced(self.vps, self.class_minor, self.used_bytes, in_force)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EventId:
     """Which event, among those of all nodes for all time."""
 
@@ -115,7 +115,7 @@ class EventId:
     number: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened; ``id`` is unique among all nodes for all time."""
 
@@ -181,7 +181,7 @@ class Store:
             if version == 0:
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
-                self._db.execute("INSERT INTO meta VALUES (?)", (uuid.uuid4().hex,))
+                self._db.execute("INSERT INTO meta VALUES (?)", (os.urandom(16).hex(),))
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:

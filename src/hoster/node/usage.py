@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
@@ -18,11 +19,15 @@ def cycle_start(anchor: date, timezone: str, now: datetime) -> datetime:
     day begins its cycle on its last one. Before the anchor it is the first cycle.
     """
     zone = ZoneInfo(timezone)
-    here = now.astimezone(zone).date()
-    months = (here.year - anchor.year) * 12 + here.month - anchor.month
-    if anchor + relativedelta(months=months) > here:
+    return _midnight(_first_day(anchor, now.astimezone(zone).date()), zone)
+
+
+@functools.lru_cache(maxsize=4096)  # most VPSs of a node share their day with others
+def _first_day(anchor: date, today: date) -> date:
+    months = (today.year - anchor.year) * 12 + today.month - anchor.month
+    if anchor + relativedelta(months=months) > today:
         months -= 1
-    return _midnight(anchor + relativedelta(months=max(months, 0)), zone)
+    return anchor + relativedelta(months=max(months, 0))
 
 
 def cycle_end(anchor: date, timezone: str, now: datetime) -> datetime:

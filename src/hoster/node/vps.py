@@ -24,7 +24,7 @@ _MAX_BYTES = 2**62
 _YEARS = range(1970, 3000)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Vps:
     """What a VPS may do on the wire. Rates in Mbit/s (10^6 bit), volume in bytes a cycle.
 
