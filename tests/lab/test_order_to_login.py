@@ -18,6 +18,7 @@ import yaml
 
 from hoster_lab import client as client_side
 from hoster_lab import journey
+from hoster_lab.wire import Rented
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -312,6 +313,22 @@ def test_the_vps_is_limited_and_counted_since_it_started(
     assert "rate 100Mbit" in on_its_node(lab, "tc", "class", "show", "dev", "eth1")
 
 
+def test_what_the_nodes_tell_is_collected_once(
+    lab: Lab, company: journey.Company, resized: tuple[str, str]
+) -> None:
+    """C4.9, C4.10: over the SSH that Ansible uses."""
+    told = on_its_node(lab, "hoster-node", "events", "--json").splitlines()
+    first, second = company.hoster("collect"), company.hoster("collect")
+    assert [""] * len(lab.nodes) == [node["trouble"] for node in first["nodes"]]
+    assert {node["node"]: node["new"] for node in first["nodes"]}["paris-1"] >= len(told)
+    assert not any(node["missing"] for node in first["nodes"])
+    assert second["changed"] is False
+    kept = company.hoster("events", VPS)["events"]
+    assert kept[0]["kind"] == "vps-new"
+    assert kept[0]["node"] == "paris-1"
+    assert {event["id"] for event in kept} < {json.loads(line)["id"] for line in told}
+
+
 SPOOF = """
 import socket, time
 honest, spoofing = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
@@ -335,10 +352,10 @@ WantedBy=sysinit.target
 
 
 @contextmanager
-def captured(lab: Lab) -> Iterator[dict[str, int]]:
-    """Count what leaves the node paris-1 meanwhile, by what the guest wrote into it."""
+def captured(lab: Lab, node: str = "paris-1") -> Iterator[dict[str, int]]:
+    """Count what leaves a node meanwhile, by what the VPS wrote into it."""
     station = str(ROOT / "src" / "hoster_lab" / "traffic" / "station.py")
-    command = [*lab.outside_prefix, sys.executable, station, "up-paris-1"]
+    command = [*lab.outside_prefix, sys.executable, station, f"up-{node}"]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=-1
     )
@@ -400,21 +417,48 @@ def test_quarantine_holds_through_a_restart_of_libvirt(
     assert reachable(lab, codes)
 
 
+@pytest.fixture
+def neighbour(lab: Lab) -> Iterator[Rented]:
+    """A VPS on the other node that sends as the hostile guest does; a namespace is its guest."""
+    node = lab.node("roubaix-1")
+    gateway = node.location.gateway
+    vps = Rented("neighbour", gateway.ip + 119)
+    hook = "/etc/libvirt/hooks/qemu.d/hoster acme.neighbour"
+    plugged = f"""
+ip netns add {vps.name}
+ip link add {vps.tap} type veth peer name eth0 address {vps.mac} netns {vps.name}
+ip link set {vps.tap} master br-public up
+ip -n {vps.name} link set eth0 up
+ip -n {vps.name} address add {vps.ipv4}/{gateway.network.prefixlen} dev eth0
+ip -n {vps.name} route add default via {gateway.ip}
+systemd-run --unit {vps.name} ip netns exec {vps.name} python3 -c '{SPOOF}'
+"""
+    lab.on(node, ["sh", "-ec", f"{hook} prepare begin - <<'XML'\n{vps.domain()}\nXML\n{plugged}"])
+    yield vps
+    gone = f"systemctl stop {vps.name}; ip netns delete {vps.name}"
+    lab.on(node, ["sh", "-ec", f"{gone}\n{hook} release end - <<'XML'\n{vps.domain()}\nXML"])
+
+
 def test_a_reboot_of_the_node_keeps_the_volume_and_opens_nothing(
-    lab: Lab, client: Client, codes: AccessCodes
+    lab: Lab, client: Client, codes: AccessCodes, neighbour: Rented
 ) -> None:
-    """C4.9: the count goes on; rules are loaded before the first guest starts."""
+    """C4.9: the count goes on; rules are loaded before the first guest starts.
+
+    Meanwhile nothing changes for the VPS of the other node.
+    """
     assert client.run("true") == ""
     before = int(str(status(lab)["used_bytes"]))
     with captured(lab) as before_it:
         time.sleep(2)
     assert before_it["honest"] > 20
-    lab.reboot(lab.node("paris-1"))
-    with captured(lab) as seen:
-        journey.wait_until_answering(lab, codes.address)
-        time.sleep(5)
-    assert seen["spoofed"] == 0
-    assert seen["honest"] > 20
+    with captured(lab, "roubaix-1") as elsewhere:
+        lab.reboot(lab.node("paris-1"))
+        with captured(lab) as seen:
+            journey.wait_until_answering(lab, codes.address)
+            time.sleep(5)
+    for node in (seen, elsewhere):
+        assert node["spoofed"] == 0
+        assert node["honest"] > 20
     assert int(str(status(lab)["used_bytes"])) >= before
     unit = ("systemctl", "show", "--value", "--property", "ActiveEnterTimestampMonotonic")
     loaded = int(on_its_node(lab, *unit, "hoster-node-restore.service"))

@@ -52,7 +52,7 @@ def roll_out(lab: Lab, policy: dict[str, Any], *only: str) -> str:
 
 def counted(listed: str) -> dict[str, int]:
     """The bytes of each tap, as nft lists them."""
-    found = re.findall(r'"(vps-\w+)" counter packets \d+ bytes (\d+)', listed)
+    found = re.findall(r'"(vps-\w+)" \. .+? counter packets \d+ bytes (\d+)', listed)
     return {tap: int(count) for tap, count in found}
 
 
