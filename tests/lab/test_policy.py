@@ -60,7 +60,7 @@ def test_a_policy_that_the_kernel_refuses_stops_at_the_first_node(lab: Lab) -> N
     """With the line at fault; no node has another rule than before."""
     before, policy = rules(lab), network(lab)
     policy["refused_ports"][0]["ports"] = [70000]
-    with pytest.raises(LabError, match=r"(?s)tcp dport.*70000"):
+    with pytest.raises(LabError, match=r"(?s)th dport.*70000"):
         roll_out(lab, policy)
     assert rules(lab) == before
 
