@@ -82,8 +82,8 @@ def test_the_live_rules_have_the_numbers_of_the_inputs(host, changed):
     rules = host.check_output("nft list table bridge hoster")
     rate = "limit rate 5000/second burst 500 packets" if changed else "limit rate 20000/second"
     assert rate in rules
-    assert ("tcp dport 445 drop" in rules) == changed
-    assert ("udp sport { 19, 6881-6889 } drop" in rules) == changed
+    assert ("th dport 445 drop" in rules) == changed
+    assert ("th sport { 19, 67, 6881-6889 } drop" in rules) == changed
     assert ('oifname "management0" accept' in rules) == changed
 
 
