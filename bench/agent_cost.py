@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 READ = "kernel read alone, in a process that runs"
 CORE = "read, compared, stored, in a process that runs"
-PROCESS = "`hoster-node reconcile` as a process, libvirt away"
+PROCESS = "the reconcile unit's process, libvirt away"
 ASKED = "libvirt asked for all its VPSs, in a process that runs"
-ALL = "`hoster-node reconcile` as a process, libvirt asked"
-RECONCILE = "`hoster-node reconcile` as a process"
-START = "`hoster-node vps start` as a process"
+ALL = "the reconcile unit's process, libvirt asked"
+RECONCILE = "the reconcile unit's process"
+START = "the hook's process"
 STAY = "processes that stay on the node"
 _LIMIT_MS, _LIMIT_MB = 200, 40
 _ANOTHER_LIBVIRT = """import sys
 from hoster.node import domains
 domains.running_vpss.__defaults__ = (sys.argv.pop(1),)
-from hoster.node.cli import main
-main()
+from hoster.node.unattended import main
+sys.exit(main(*sys.argv[1:]))
 """
-"""The agent's command on another libvirt than the node's own."""
+"""What the units run, on another libvirt than the node's own."""
 _SAYS_PEAK = """import atexit, re, sys
 out = sys.argv.pop(1)
 def peak():
@@ -49,8 +49,8 @@ def peak():
 atexit.register(peak)
 from hoster.node import domains
 domains.running_vpss.__defaults__ = (sys.argv.pop(1),)
-from hoster.node.cli import main
-main()
+from hoster.node.unattended import main
+sys.exit(main(*sys.argv[1:]))
 """
 """The same, and its peak is written to a file: what the kernel says of a child that ended may be
 its parent's, from before the child was another program."""
@@ -65,8 +65,7 @@ def counters(bench: Bench) -> Figure:
         for _ in bench.turns("counters"):
             for count, node in nodes.items():
                 _counted(figure, count, node, uris[count])
-    for what in (PROCESS, ALL):
-        figure.claim(what, figure.medians(what), _LIMIT_MS, digits=0)
+    figure.claim(CORE, figure.medians(CORE), _LIMIT_MS, digits=0)
     figure.notes.append(
         "libvirt: a libvirtd with its driver for tests, which runs as many domains without a QEMU."
         if not own.why_not()
@@ -110,7 +109,7 @@ def _counted(figure: Figure, count: int, node: Node, uri: str) -> None:
 
 def _reconciled(node: Node, uri: str) -> float:
     _outdate(node)
-    _, *arguments = node.agent("reconcile")
+    arguments = node.unattended("reconcile")[4:]
     return run([Step((sys.executable, "-c", _ANOTHER_LIBVIRT, uri, *arguments))])
 
 
@@ -130,9 +129,9 @@ def memory(bench: Bench) -> Figure:
             uri = _libvirt(bench, node, daemons) or "qemu:///nobody"
             for turn in range(bench.rounds):
                 _outdate(node)
-                _peaks(bench, figure, RECONCILE, node, uri, "reconcile")
+                _peaks(bench, figure, RECONCILE, node, uri, act="reconcile")
                 new = rented(count + turn)
-                _peaks(bench, figure, START, node, uri, "vps", "start", stdin=new.domain())
+                _peaks(bench, figure, START, node, uri, act="start", stdin=new.domain())
                 with inside(node.namespace):
                     run([Step(tuple(node.agent("vps", "stop")), new.domain())])
             stay = called(["ip", "netns", "pids", node.namespace]).stdout.split()
@@ -149,12 +148,13 @@ def _peaks(
     name: str,
     node: Node,
     uri: str,
-    *arguments: str,
+    *,
+    act: str,
     stdin: str = "",
 ) -> None:
     """Run the agent; take its own peak, and the most that it and its children had together."""
     said = bench.folder / "peak"
-    _, *rest = node.agent(*arguments)
+    rest = node.unattended(act)[4:]
     argv = [sys.executable, "-c", _SAYS_PEAK, str(said), uri, *rest]
     with inside(node.namespace):
         process = subprocess.Popen(

@@ -87,7 +87,7 @@ def _ours_applied(node: Node, *files: str) -> float:
     with inside(node.namespace):
         began = time.perf_counter()
         run([Step(("nft", "--file", str(node.wire.config / name))) for name in files])
-        ruleset.transaction({}, desired).commit()
+        ruleset.transaction({}, [desired]).commit()
         return time.perf_counter() - began
 
 
@@ -181,7 +181,7 @@ def _ours(node: Node, figure: Figure) -> None:
 def _committed(before: Enforced | None, after: Enforced | None) -> float:
     """Return the seconds of the kernel call alone."""
     current, desired = ({} if one is None else ruleset.elements_of(one) for one in (before, after))
-    changes = ruleset.transaction(current, desired)
+    changes = ruleset.transaction(current, [desired])
     began = time.perf_counter()
     changes.commit()
     return time.perf_counter() - began
@@ -191,7 +191,7 @@ def _hook(node: Node, figure: Figure) -> None:
     """Run the hook as libvirt does: once for a VPS that never was here, once with another plan."""
     count = len(node.vpss)
     new = rented(count + 1 + len(figure.samples(HOOK).get(count, ())))
-    start, stop = node.hook("start"), node.hook("stop")
+    start, stop = node.unattended("start"), node.unattended("stop")
     figure.add(HOOK, count, 1000 * _timed(node, start, new.domain()))
     other = replace(new, plan="kvm-2", guaranteed_mbit_s=200, throttle_mbit_s=2, quota_bytes=10**14)
     figure.add(HOOK_CHANGED, count, 1000 * _timed(node, start, other.domain()))

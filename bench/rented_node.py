@@ -247,9 +247,9 @@ class Node:
         _, _, _, *rest = self.wire.agent_command(*arguments)
         return [str(agent_program()), *rest]
 
-    def hook(self, act: str) -> list[str]:
-        """Return the command line that libvirt's hook runs, on this node's state and rules."""
-        return self.wire.hook_command(act)
+    def unattended(self, act: str) -> list[str]:
+        """Return the command line that hook and units run, on this node's state and rules."""
+        return self.wire.unattended(act)
 
     def restore(self) -> None:
         """Have the agent load rules, classes and elements, as at a node's start."""

@@ -178,20 +178,20 @@ class Wire:
         """Run the node agent in the node's namespace."""
         return self.on(self.node, *self.agent_command(*arguments), stdin=stdin, check=check)
 
-    def hook_command(self, act: str) -> list[str]:
-        """Return the command line that libvirt's hook runs, on this node's state and rules."""
-        program = [sys.executable, "-I", "-m", "hoster.node.hook"]
+    def unattended(self, act: str) -> list[str]:
+        """Return the command line that hook and units run, on this node's state and rules."""
+        program = [sys.executable, "-I", "-m", "hoster.node.unattended"]
         return [*program, act, str(self.state), str(self.config)]
 
     def power_on(self, vps: Rented) -> None:
         """Do what libvirt does: ask the hook, then plug the tap."""
-        self.on(self.node, *self.hook_command("start"), stdin=vps.domain())
+        self.on(self.node, *self.unattended("start"), stdin=vps.domain())
         self.plug_vps(vps)
 
     def power_off(self, vps: Rented) -> None:
         """Do what libvirt does: take the tap away, then tell the hook."""
         self.unplug(vps.name)
-        self.on(self.node, *self.hook_command("stop"), stdin=vps.domain())
+        self.on(self.node, *self.unattended("stop"), stdin=vps.domain())
 
     def clear(self) -> None:
         """Leave nothing behind."""

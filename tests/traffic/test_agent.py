@@ -666,7 +666,7 @@ def test_wrong_input_is_refused_with_a_sentence_and_applies_nothing(two: Node) -
     for wrong in NONSENSE:
         for command in (
             *(two.wire.agent_command("vps", act) for act in ("start", "stop")),
-            *(two.wire.hook_command(act) for act in ("start", "stop")),
+            *(two.wire.unattended(act) for act in ("start", "stop")),
         ):
             done = subprocess.run(
                 ["ip", "netns", "exec", two.wire.node, *command],

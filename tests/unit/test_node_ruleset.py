@@ -231,7 +231,7 @@ def test_a_transaction_turns_what_is_into_what_is_wanted(
     current: Elements, desired: Elements
 ) -> None:
     """C4.9: and every count that the kernel has goes on."""
-    kernel = after(transaction(current, desired), current)
+    kernel = after(transaction(current, [desired]), current)
 
     assert uncounted(desired) == uncounted(kernel)
     kept = {place: count for place, count in counts(current).items() if place in desired}
@@ -246,7 +246,7 @@ def test_a_recount_starts_with_what_is_wanted_and_no_other_does(
     """C4.9: a cycle that turns."""
     metered = sorted(counts(desired), key=repr)
     recount = set(data.draw(st.sampled_from([metered, metered[:1], []])))
-    kernel = after(transaction(current, desired, recount), current)
+    kernel = after(transaction(current, [desired], recount), current)
     kept = {place: n for place, n in counts(current).items() if place in desired}
 
     assert uncounted(desired) == uncounted(kernel)
@@ -259,7 +259,7 @@ def test_a_recount_starts_with_what_is_wanted_and_no_other_does(
 @given(current=kernels(), desired=kernels())
 def test_a_transaction_done_leaves_nothing_to_do(current: Elements, desired: Elements) -> None:
     """C4.9: whatever was counted meanwhile."""
-    kernel = after(transaction(current, desired), current)
+    kernel = after(transaction(current, [desired]), current)
     counted_on = {
         place: replace(one, statement=replace(one.statement, used_bytes=2**62 + 1))
         if isinstance(one.statement, Quota)
@@ -267,15 +267,15 @@ def test_a_transaction_done_leaves_nothing_to_do(current: Elements, desired: Ele
         for place, one in kernel.items()
     }
 
-    assert not transaction(kernel, desired)
-    assert not transaction(counted_on, desired)
+    assert not transaction(kernel, [desired])
+    assert not transaction(counted_on, [desired])
 
 
 @UNHURRIED
 @given(current=kernels(), desired=kernels())
 def test_what_need_not_change_is_not_touched(current: Elements, desired: Elements) -> None:
     """C4.8: no gap for a neighbour, and no more work than the difference."""
-    changes = transaction(current, desired)
+    changes = transaction(current, [desired])
     same = {
         place
         for place in current.keys() & desired.keys()
@@ -287,7 +287,7 @@ def test_what_need_not_change_is_not_touched(current: Elements, desired: Element
 
 def test_nothing_wanted_of_nothing_there_is_no_transaction() -> None:
     """An act that changes nothing says so."""
-    assert not transaction({}, {})
-    assert not transaction(elements_of(RUNNING), elements_of(RUNNING))
-    assert transaction({}, elements_of(RUNNING))
-    assert transaction(elements_of(RUNNING), {})
+    assert not transaction({}, [])
+    assert not transaction(elements_of(RUNNING), [elements_of(RUNNING)])
+    assert transaction({}, [elements_of(RUNNING)])
+    assert transaction(elements_of(RUNNING), [])

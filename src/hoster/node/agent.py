@@ -15,7 +15,7 @@ from hoster.node.store import Known, Measure
 from hoster.node.vps import vps_of_domain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hoster.node.ruleset import Elements, Place
     from hoster.node.shaping import Shaping
@@ -197,7 +197,7 @@ class Agent:
         metered = ruleset.metered(known.vps)
         kernel = _count(current.get(metered))
         behind = kernel is not None and kernel < known.used_bytes
-        changes = ruleset.transaction(current, desired, {metered} if anew or behind else ())
+        changes = ruleset.transaction(current, [desired], {metered} if anew or behind else ())
         if known.running:
             # Before the way is open, so that there is no moment without a guarantee.
             shaping.enforce(self._config.shaping(), [enforced])
@@ -267,8 +267,8 @@ class Agent:
         """
         with self._store.hold():
             restored, there = self._sound()
-            current = _current()
             known = {one.vps.tap: one for one in self._store.all()}
+            current = _current()
             turned = self._turned(known, domains, current)
             recount = self._recounted(turned, current)
             running = [one for one in turned.values() if one.running]
@@ -435,11 +435,8 @@ def _current() -> Elements:
     }
 
 
-def _desired(running: Iterable[Known]) -> Elements:
-    desired: Elements = {}
-    for known in running:
-        desired |= ruleset.elements_of(known.enforced)
-    return desired
+def _desired(running: Iterable[Known]) -> Iterator[Elements]:
+    return (ruleset.elements_of(known.enforced) for known in running)
 
 
 def _count(element: elements.Element | None) -> int | None:

@@ -133,23 +133,30 @@ def _domain() -> str:
 
 _REASON = click.option("--reason", default="", help="Why, for the record.")
 _LIFT = click.option("--lift", is_flag=True, help="Lift it instead.")
+_AS = click.option(
+    "--as",
+    "name",
+    default="",
+    help="A name of its own: several may be in force, and each is lifted by its name.",
+)
 
 
 @main.command()
 @click.argument("vps_", metavar="VPS")
+@_AS
 @_REASON
 @_LIFT
 @click.pass_obj
 @_said
-def quarantine(node: _Node, vps_: str, reason: str, lift: bool) -> Outcome:
-    """Cut a VPS off, both ways, open connections included.
+def quarantine(node: _Node, vps_: str, name: str, reason: str, lift: bool) -> Outcome:
+    """Cut a VPS off, both ways, open connections included, until the last one is lifted.
 
     \b
     Examples:
       hoster-node quarantine acme/web --reason "incident 17"
       hoster-node quarantine acme/web --lift
     """
-    return _measured(node, vps_, "quarantine", reason, lift=lift)
+    return _measured(node, vps_, "quarantine", reason, lift=lift, detail=name)
 
 
 @main.command()
@@ -166,6 +173,56 @@ def throttle(node: _Node, vps_: str, reason: str, lift: bool) -> Outcome:
       hoster-node throttle 203.0.113.17 --reason "incident 18"
     """
     return _measured(node, vps_, "throttle", reason, lift=lift)
+
+
+@main.command()
+@click.pass_obj
+def measures(node: _Node) -> None:
+    """Put measures in force, or lift them, as a JSON list on standard input says.
+
+    Each has `vps`, `kind` (quarantine, throttle), `as`, `reason` and `lift`. Prints a list of what
+    became of each, in the same order. Exit code 1 where one failed; the others are done.
+
+    \b
+    Example:
+      echo '[{"vps": "acme/web", "kind": "quarantine", "as": "measure-17", "lift": false}]' |
+        hoster-node measures
+    """
+    agent, said = node.agent, []
+    for one in _listed_measures():
+        try:
+            if one.get("lift"):
+                outcome = agent.lift(one["vps"], one["kind"], one.get("as", ""))
+            else:
+                outcome = agent.measure(
+                    one["vps"], one["kind"], one.get("reason", ""), one.get("as", "")
+                )
+            said.append({"vps": outcome.subject, "changed": outcome.changed, "text": outcome.text})
+        except NodeError as error:
+            said.append({"vps": one["vps"], "changed": False, "error": str(error)})
+    click.echo(json.dumps(said))
+    for one in said:
+        if "error" in one:
+            click.echo(f"hoster-node: {one['vps']}: {one['error']}", err=True)
+    sys.exit(any("error" in one for one in said))
+
+
+def _listed_measures() -> list[dict[str, Any]]:
+    try:
+        listed = json.load(sys.stdin)
+    except ValueError as error:
+        raise click.UsageError(f"standard input is no JSON: {error}") from error
+    sound = isinstance(listed, list) and all(
+        isinstance(one, dict)
+        and isinstance(one.get("vps"), str)
+        and one.get("kind") in {"quarantine", "throttle"}
+        and all(isinstance(one.get(key, ""), str) for key in ("as", "reason"))
+        and isinstance(one.get("lift", False), bool)
+        for one in listed
+    )
+    if not sound:
+        raise click.UsageError("standard input is no list of measures: see --help")
+    return list(listed)
 
 
 @main.command("block-port")

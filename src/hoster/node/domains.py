@@ -25,7 +25,9 @@ def running_vpss(uri: str = URI) -> dict[str, Vps] | None:
         connection = libvirt.openReadOnly(uri)
         try:
             domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-            found = [_vps(libvirt, domain) for domain in domains]
+            found = []
+            while domains:  # each lets go of its memory at once
+                found.append(_vps(libvirt, domains.pop()))
         finally:
             connection.close()
     except libvirt.libvirtError:

@@ -117,29 +117,33 @@ def places_of(vps: Vps, blocked: Iterable[tuple[str, int]] = ()) -> set[Place]:
 
 def transaction(
     current: Mapping[Place, Element],
-    desired: Mapping[Place, Element],
+    desired: Iterable[Elements],
     recount: Container[Place] = (),
 ) -> nft.Transaction:
     """Return what turns *current* into *desired*; empty where nothing is to be done.
 
-    What the kernel counts goes on: an element that differs in its count alone stays, and one that
-    must be made anew takes over the kernel's count, but for those in *recount*, which start with
-    the count that *desired* says.
+    *desired* are the elements of one VPS after the other: a node with a thousand of them needs
+    no room for all at once. What the kernel counts goes on: an element that differs in its count
+    alone stays, and one that must be made anew takes over the kernel's count, but for those in
+    *recount*, which start with the count that *desired* says.
     """
+    unwanted = set(current)
+    doomed: list[Place] = []
+    added: dict[Place, Element] = {}
+    for some in desired:
+        for place, wanted in some.items():
+            unwanted.discard(place)
+            before, anew = current.get(place), place in recount
+            if before is not None and not anew and _same(before, wanted):
+                continue
+            if before is not None and place not in added:
+                doomed.append(place)
+            added[place] = _counting_on(wanted, None if anew else before)
+    doomed += [place for place in current if place in unwanted]
     changes = nft.Transaction()
-    doomed = [
-        place
-        for place, before in current.items()
-        if place not in desired or place in recount or not _same(before, desired[place])
-    ]
-    added = [
-        (place, _counting_on(wanted, None if place in recount else current.get(place)))
-        for place, wanted in desired.items()
-        if place not in current or place in recount or not _same(current[place], wanted)
-    ]
     for table in SETS:
         changes.delete(*table, [current[place] for place in doomed if place[0] == table])
-        changes.add(*table, [element for place, element in added if place[0] == table])
+        changes.add(*table, [element for place, element in added.items() if place[0] == table])
     return changes
 
 
