@@ -6,6 +6,7 @@ Values only: `hoster.inventory` reads them from files. Contract: C2.1, C4.1, C10
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network, summarize_address_range
 from itertools import pairwise
@@ -241,6 +242,37 @@ class Headroom(Value):
     )
 
 
+class IncidentPolicy(Value):
+    """What follows a security incident once the client has corrected the problem (C6.2, C15.1)."""
+
+    recurrence_days: Annotated[int, Field(ge=0, le=3650)] = Field(
+        365, description="An earlier incident of the VPS counts for so long."
+    )
+    after_correction: dict[
+        Literal["minor", "serious", "severe"],
+        Annotated[tuple[Literal["reconnect", "refuse"], ...], Field(min_length=1)],
+    ] = Field(
+        {
+            "minor": ("reconnect", "reconnect", "refuse"),
+            "serious": ("reconnect", "refuse"),
+            "severe": ("refuse",),
+        },
+        description="By severity: what follows the first incident, the second, and so on; the "
+        "last entry holds for all that come after it.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> IncidentPolicy:
+        if missing := {"minor", "serious", "severe"} - self.after_correction.keys():
+            raise ValueError(f"after_correction says nothing of {', '.join(sorted(missing))}")
+        return self
+
+    @property
+    def recurrence(self) -> timedelta:
+        """How long an earlier incident counts."""
+        return timedelta(days=self.recurrence_days)
+
+
 class Policy(Value):
     """The company's own choices, where the contract leaves one."""
 
@@ -261,6 +293,9 @@ class Policy(Value):
     )
     headroom: Headroom = Field(
         Headroom(), description="How far a running VPS can be plugged up without a reboot."
+    )
+    incidents: IncidentPolicy = Field(
+        IncidentPolicy(), description="What follows a security incident."
     )
 
 

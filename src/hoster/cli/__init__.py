@@ -24,6 +24,9 @@ COMMANDS = {
     "geofeed": "hoster.cli.geofeed:geofeed",
     "collect": "hoster.cli.collect:collect",
     "events": "hoster.cli.events:events",
+    "act": "hoster.cli.act:act",
+    "incidents": "hoster.cli.incidents:incidents",
+    "audit": "hoster.cli.audit:audit",
     "outbox": "hoster.cli.outbox:outbox",
     "doctor": "hoster.cli.doctor:doctor",
 }

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, or_, select, update
-from sqlalchemy.orm import Session
 
 from hoster.access import AccessCodes, generate
 from hoster.clients import Client
 from hoster.errors import ConfigurationError, RuleError
-from hoster.ledger._engine import READS_ONLY, forget, migrate, open_engine
+from hoster.ledger._engine import forget
+from hoster.ledger._measures import Confirmed, Measures, Wanted
 from hoster.ledger._schema import (
     AccessCodeRow,
     ClientRow,
-    EventRow,
     MailRow,
     NodeEventRow,
     ReleasedAddressRow,
 )
+from hoster.ledger._session import FAILED, QUEUED, SENT, actor, note, queue
 from hoster.node_events import Collected, NodeEvent, notice
 from hoster.problems import near
 
+__all__ = [
+    "FAILED",
+    "QUEUED",
+    "SENT",
+    "Confirmed",
+    "KeptEvent",
+    "Ledger",
+    "Mail",
+    "Wanted",
+    "actor",
+]
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime, timedelta
 
-    from sqlalchemy import Engine
-
-QUEUED, SENT, FAILED = "queued", "sent", "failed"
+    from sqlalchemy.orm import Session
 
 
 @dataclass(frozen=True)
@@ -65,45 +71,8 @@ class KeptEvent:
     collected_at: datetime
 
 
-def actor() -> str:
-    """Return who is at the keyboard, for the audit trail."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
-
-
-class Ledger:
+class Ledger(Measures):
     """One open ledger; every method is one transaction. Times are passed in, aware."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._reader = engine.execution_options(**{READS_ONLY: True})
-
-    @classmethod
-    def open(cls, url: str) -> Ledger:
-        """Open the ledger at a SQLAlchemy *url*, made and brought up to date where needed.
-
-        Raises:
-            ConfigurationError: the URL names no database that the ledger can live in.
-            LedgerUnreachableError: it cannot be opened.
-        """
-        engine = open_engine(url)
-        migrate(engine)
-        return cls(engine)
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._engine.dispose()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Session]:
-        with Session(self._engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        with Session(self._reader, expire_on_commit=False) as session, session.begin():
-            yield session
 
     # --- clients ---
 
@@ -123,7 +92,7 @@ class Ledger:
                     remedy=f"Change them: hoster client edit {client.name} --help",
                 )
             session.add(ClientRow(name=client.name, details=client.model_dump(), created_at=now))
-            _note(session, now, "client-added", client.name)
+            note(session, now, "client-added", client.name)
         return True
 
     def edit_client(self, client: Client, now: datetime) -> list[str]:
@@ -138,7 +107,7 @@ class Ledger:
             changed = [name for name, value in new.items() if row.details.get(name) != value]
             if changed:
                 row.details = new
-                _note(session, now, "client-edited", client.name, fields=changed)
+                note(session, now, "client-edited", client.name, fields=changed)
         return changed
 
     def client(self, name: str) -> Client:
@@ -175,12 +144,14 @@ class Ledger:
                 codes = generate(vps, user)
                 row = AccessCodeRow(
                     vps=vps,
+                    ipv4=str(ipv4),
+                    user=user,
                     password=codes.password,
                     password_hash=codes.password_hash,
                     ordered_at=now,
                 )
                 session.add(row)
-                _note(session, now, "order-begun", vps, ipv4=str(ipv4))
+                note(session, now, "order-begun", vps, ipv4=str(ipv4))
             row.ipv4, row.user = str(ipv4), user
             return AccessCodes(vps, user, row.password or "", row.password_hash)
 
@@ -191,7 +162,7 @@ class Ledger:
             order = session.get(AccessCodeRow, vps)
             if order is not None and order.ipv4 == str(ipv4):
                 order.released_at = now
-            _note(session, now, "address-released", vps, ipv4=str(ipv4))
+            note(session, now, "address-released", vps, ipv4=str(ipv4))
 
     def released_addresses(self) -> dict[IPv4Address, datetime]:
         """Return every address that was given back, and when."""
@@ -229,7 +200,7 @@ class Ledger:
                 return False
             row.delivered_at = now
             client = vps.partition("/")[0]
-            _queue(
+            queue(
                 session,
                 f"delivery:{vps}",
                 now,
@@ -238,7 +209,7 @@ class Ledger:
                 values=values,
                 vps=vps,
             )
-            _note(session, now, "delivered", vps, ipv4=row.ipv4)
+            note(session, now, "delivered", vps, ipv4=row.ipv4)
         return True
 
     # --- outbox ---
@@ -289,7 +260,7 @@ class Ledger:
                 session.execute(
                     update(AccessCodeRow).where(AccessCodeRow.vps == mail.vps).values(password=None)
                 )
-            _note(session, now, "mail-sent", mail.client, occasion=mail.occasion)
+            note(session, now, "mail-sent", mail.client, occasion=mail.occasion)
         forget(self._engine)
 
     def mail_refused(
@@ -307,7 +278,7 @@ class Ledger:
             row.state = FAILED if again_at is None else QUEUED
             row.next_attempt_at = again_at or row.next_attempt_at
             if again_at is None:
-                _note(session, now, "mail-failed", mail.client, occasion=mail.occasion)
+                note(session, now, "mail-failed", mail.client, occasion=mail.occasion)
 
     def retry_mail(self, mail_id: int, now: datetime) -> Mail:
         """Put a failed or waiting mail at the head of the queue.
@@ -325,7 +296,7 @@ class Ledger:
             if row.state == SENT:
                 raise RuleError(f"mail {mail_id} was sent on {row.sent_at:%Y-%m-%d %H:%M} UTC")
             row.state, row.next_attempt_at, row.attempts = QUEUED, now, 0
-            _note(session, now, "mail-retried", row.client, occasion=row.occasion)
+            note(session, now, "mail-retried", row.client, occasion=row.occasion)
             return _mail(row)
 
     # --- what the host nodes tell ---
@@ -404,7 +375,7 @@ def _notices(
             unknown.add(wanted.client)
             continue
         queued.append(occasion)
-        _queue(
+        queue(
             session,
             occasion,
             now,
@@ -436,36 +407,6 @@ def _client_row(session: Session, name: str) -> ClientRow:
 def _client(row: ClientRow) -> Client:
     # Valid when it was written; a telephone plan that changed since must not hide the client.
     return Client.model_construct(**row.details)
-
-
-def _queue(
-    session: Session,
-    occasion: str,
-    now: datetime,
-    *,
-    client: str,
-    template: str,
-    values: dict[str, Any],
-    vps: str | None = None,
-) -> None:
-    session.add(
-        MailRow(
-            occasion=occasion,
-            client=client,
-            template=template,
-            values=values,
-            vps=vps,
-            message_id=f"<{uuid.uuid4()}@hoster>",
-            state=QUEUED,
-            attempts=0,
-            queued_at=now,
-            next_attempt_at=now,
-        )
-    )
-
-
-def _note(session: Session, now: datetime, kind: str, subject: str, **details: Any) -> None:
-    session.add(EventRow(at=now, actor=actor(), kind=kind, subject=subject, details=details))
 
 
 def _mail(row: MailRow) -> Mail:

@@ -115,7 +115,10 @@ class MailRow(Base):
 
 
 class EventRow(Base):
-    """Something that happened; only ever added. No secret in ``details``."""
+    """Something that happened; only ever added, and chained by ``digest`` (`hoster.audit`).
+
+    No secret in ``details``.
+    """
 
     __tablename__ = "event"
 
@@ -125,6 +128,46 @@ class EventRow(Base):
     kind: Mapped[str] = mapped_column(String(40))
     subject: Mapped[str] = mapped_column(String(63))
     details: Mapped[dict[str, Any]]
+    digest: Mapped[str] = mapped_column(String(64), server_default="")
+
+
+class IncidentRow(Base):
+    """A security incident (`hoster.incidents.Incident`)."""
+
+    __tablename__ = "incident"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    vps: Mapped[str] = mapped_column(String(63), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    severity: Mapped[str] = mapped_column(String(10))
+    evidence: Mapped[str]
+    reinstall: Mapped[bool]
+    expected_until: Mapped[datetime | None]
+    opened_at: Mapped[datetime]
+    opened_by: Mapped[str] = mapped_column(String(64))
+    closed_at: Mapped[datetime | None]
+    closed_by: Mapped[str | None] = mapped_column(String(64))
+    closing: Mapped[str | None]
+
+
+class MeasureRow(Base):
+    """A measure against a VPS (`hoster.incidents.Measure`)."""
+
+    __tablename__ = "measure"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    vps: Mapped[str] = mapped_column(String(63), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    ground: Mapped[str] = mapped_column(String(20))
+    incident: Mapped[int | None] = mapped_column(ForeignKey("incident.id"))
+    note: Mapped[str]
+    author: Mapped[str] = mapped_column(String(64))
+    wanted_at: Mapped[datetime]
+    in_force_at: Mapped[datetime | None]
+    lift_wanted_at: Mapped[datetime | None]
+    lift_author: Mapped[str | None] = mapped_column(String(64))
+    lift_note: Mapped[str | None]
+    lifted_at: Mapped[datetime | None]
 
 
 class NodeEventRow(Base):
