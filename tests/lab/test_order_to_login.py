@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -415,6 +416,53 @@ def test_quarantine_holds_through_a_restart_of_libvirt(
     finally:
         on_its_node(lab, "hoster-node", "quarantine", VPS, "--lift")
     assert reachable(lab, codes)
+
+
+def test_an_incident_from_the_cut_to_the_reconnection(
+    lab: Lab, client: Client, codes: AccessCodes, company: journey.Company
+) -> None:
+    """C6.1, C6.2, C7.7, C15.1, C15.3: by playbooks that were cut and are run again."""
+
+    def subjects() -> list[str]:
+        return [str(mail["Subject"]) for mail in client_side.mails(lab.mail_dir, EMAIL)[1:]]
+
+    def act(name: str, *more: str) -> bool:
+        """Run a playbook; return whether it changed anything."""
+        variables = [word for one in (f"vps={VPS}", *more) for word in ("-e", one)]
+        recap = lab.playbook(f"{name}-vps.yml", *variables).partition("PLAY RECAP")[2]
+        return re.findall(r"changed=(\d+)", recap) != ["0", "0"]
+
+    assert client.run("true") == ""
+    suspension = ("act", "suspend", VPS, "--reason", "unpaid")
+    company.run("hoster", *suspension)  # a run that was cut after its first step
+    assert act("suspend", "reason=unpaid")
+    assert act("quarantine", "kind=spam", "severity=minor", "hours=24")
+    with captured(lab) as seen:
+        time.sleep(3)
+    assert seen == {"spoofed": 0, "honest": 0}
+    assert not act("suspend", "reason=unpaid")
+    assert not act("quarantine", "kind=spam", "severity=minor", "hours=24")
+    company.pulumi("preview", "--stack", "e2e", "--expect-no-changes")
+    company.up("e2e")
+    assert not reachable(lab, codes)
+
+    assert act("resume", "reason=unpaid", "note=paid")
+    assert not reachable(lab, codes)
+    left = on_its_node(lab, "hoster-node", "status", VPS, "--json")
+    company.run("hoster", "act", "reconnect", VPS)  # and after its second:
+    measures = json.loads(company.run("hoster", "act", "reconnect", VPS))["nodes"][0]["measures"]
+    assert [one["detail"] for one in json.loads(left)[0]["measures"]] == [measures[0]["as"]]
+    done = f"hoster-node measures <<'END'\n{json.dumps(measures)}\nEND"
+    on_its_node(lab, "sh", "-c", done)
+    assert reachable(lab, codes)
+    assert act("reconnect")
+    assert not act("reconnect")
+    assert client.run("true") == ""
+    assert ["suspendu", "coupé", "levée", "clos"] == [
+        next(word for word in ("suspendu", "coupé", "levée", "clos") if word in subject)
+        for subject in subjects()
+    ]
+    assert company.hoster("audit", "verify")["sound"]
 
 
 @pytest.fixture

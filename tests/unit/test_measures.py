@@ -75,6 +75,7 @@ def test_a_reconnection_closes_the_incident_and_tells_it_once(
         [done] = ledger.confirm([first.measure.id], now, ZONE)
         assert changed == done.changed
     assert [] == ledger.incidents(WEB, open_only=True)
+    assert not ledger.reconnect(WEB, now, policy=POLICY).changed  # the same run again
     assert ["quarantine-in-force", "quarantine-lifted"] == mails(ledger)
     assert State.CONNECTED == state_of(ledger.measures(WEB))
 

@@ -154,14 +154,18 @@ class Measures(Sessions):
         ground: str = "",
         incident: int | None = None,
     ) -> MeasureRow:
+        def fits(row: MeasureRow) -> bool:
+            is_named = ground in {"", row.ground} and incident in {None, row.incident}
+            return row.kind == kind and is_named
+
         left = list(_left(session, vps))
-        mine = [
-            row
-            for row in left
-            if row.kind == kind and ground in {"", row.ground} and incident in {None, row.incident}
-        ]
+        mine = [row for row in left if fits(row)]
         if len(mine) == 1:
             return mine[0]
+        lifted = select(MeasureRow).where(MeasureRow.vps == vps, MeasureRow.lifted_at.is_not(None))
+        before = list(filter(fits, session.scalars(lifted.order_by(MeasureRow.id.desc()))))
+        if not mine and before:
+            return before[0]  # the same act again
         require_possible(vps, act, [_measure(row) for row in left])
         of_kind = [row for row in left if row.kind == kind]
         known = ", ".join(

@@ -1,0 +1,148 @@
+"""`hoster act`, `incidents`, `audit`: what playbooks record, what ops and auditors see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from hoster import mail
+from hoster.cli import cli
+from hoster.clients import Client
+from hoster.declarations import VpsDeclaration
+from hoster.errors import ConfigurationError, HosterError, RuleError
+from hoster.ledger import Ledger
+from hoster.project import Project
+
+CUT = ("act", "quarantine", "acme/web", "--kind", "hacked", "--hours", "24", "--reinstall")
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[EmailMessage]:
+    """The mails that a pretended mail server took."""
+    taken: list[EmailMessage] = []
+    monkeypatch.setattr("hoster.outbox.send", lambda message, _smtp: taken.append(message))
+    return taken
+
+
+@pytest.fixture
+def run(
+    project: Project, ada: Client, declared: Callable[..., VpsDeclaration], now: Any
+) -> Iterator[Callable[..., Any]]:
+    """Run a command in a project with two VPSs on two nodes; return its JSON."""
+    web = declared()
+    db = declared("acme/db", location="roubaix", node="roubaix-1", ipv4="203.0.113.140")
+    some = {vps.name: vps.fields_written() for vps in (web, db)}
+    project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))
+    with Ledger.open(project.ledger_url) as ledger:
+        ledger.add_client(ada, now)
+
+    def invoke(*arguments: str, code: int = 0) -> Any:
+        done = CliRunner().invoke(cli, ["--project", str(project.root), *arguments])
+        if isinstance(done.exception, HosterError):
+            raise done.exception
+        assert code == done.exit_code, done.output
+        return json.loads(done.stdout) if done.stdout else None
+
+    return invoke
+
+
+def test_an_act_says_what_each_node_has_to_do(run: Callable[..., Any]) -> None:
+    said = run("act", "suspend", "acme/web,acme/db", "--reason", "unpaid")
+
+    assert said["changed"]
+    assert {"paris-1": "acme/web", "roubaix-1": "acme/db"} == {
+        one["node"]: one["measures"][0]["vps"] for one in said["nodes"]
+    }
+    assert {
+        "vps": "acme/web",
+        "measure": 1,
+        "kind": "quarantine",
+        "as": "measure-1",
+        "lift": False,
+        "reason": "suspend: unpaid",
+    } == said["nodes"][0]["measures"][0]
+    assert not run("act", "suspend", "acme/web,acme/db", "--reason", "unpaid")["changed"]
+
+
+def test_an_act_is_told_once_it_is_done(run: Callable[..., Any], sent: list[EmailMessage]) -> None:
+    """C6.1, C7.4: nature, duration, and that a reinstall is required; then the end, once each."""
+    run(*CUT)
+    assert [] == sent
+    assert run("act", "done", "1")["changed"]
+    assert not run("act", "done", "1")["changed"]
+    [mail_] = sent
+    text = mail_.get_content()
+    assert "incident 1" in mail_["Subject"]
+    assert "prise de contrôle" in text
+    assert "réinstallation" in text
+    assert "Durée prévue" in text
+
+    assert run("act", "reconnect", "acme/web")["nodes"][0]["measures"][0]["lift"]
+    run("act", "done", "1")
+    assert ["1 de votre VPS acme/web est clos"] == [
+        mail_["Subject"].partition("incident ")[2] for mail_ in sent[1:]
+    ]
+
+
+def test_a_dry_run_records_nothing(run: Callable[..., Any]) -> None:
+    assert run(*CUT, "--dry-run")["changed"]
+    assert [] == run("incidents", "--json")["measures"]
+
+
+def test_a_wrong_name_leaves_no_half_of_the_others(run: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean acme/web"):
+        run("act", "suspend", "acme/db,acme/wep", "--reason", "unpaid")
+    with pytest.raises(RuleError, match="nothing to resume"):
+        run("act", "resume", "acme/db", "--reason", "unpaid")
+    assert [] == run("incidents", "--all", "--json")["measures"]
+
+
+def test_incidents_show_what_is_in_force_and_what_was(run: Callable[..., Any]) -> None:
+    run(*CUT, "--evidence", "ticket-4711")
+    run("act", "suspend", "acme/web", "--reason", "unpaid", "--note", "invoice-7")
+    run("act", "resume", "acme/web", "--reason", "unpaid")
+    run("act", "done", "1", "2")
+
+    [left] = run("incidents", "acme/web", "--json")["measures"]
+    assert ("hacked", "in force", "ticket-4711", True) == (
+        left["ground"],
+        left["stage"],
+        left["evidence"],
+        left["reinstall"],
+    )
+    every = run("incidents", "--all", "--json")["measures"]
+    assert ["in force", "lifted"] == [one["stage"] for one in every]
+
+
+def test_an_auditor_reads_the_trail_and_sees_that_it_is_whole(run: Callable[..., Any]) -> None:
+    """C15.1."""
+    run(*CUT)
+    entries = run("audit", "--subject", "acme/web", "--json")["entries"]
+    assert ["incident-opened", "quarantine-wanted"] == [one["kind"] for one in entries]
+    found = run("audit", "verify", "--json")
+    assert found["sound"]
+    assert 3 == found["entries"]
+    assert run("audit", "verify", "--json", "--anchor", found["head"])["sound"]
+    assert not run("audit", "verify", "--json", "--anchor", "f" * 64, code=5)["sound"]
+
+
+def test_no_mail_is_lost_while_the_mail_server_is_away(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, sent: list[EmailMessage]
+) -> None:
+    def away(*_: object) -> None:
+        raise mail.MailNotTakenError("away", final=False)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hoster.outbox.send", away)
+        run(*CUT)
+        run("act", "done", "1")
+    assert [] == sent
+    run("outbox", "retry", "1", "--json")
+    run("outbox", "send", "--json")
+    assert 1 == len(sent)

@@ -1,0 +1,195 @@
+"""What host nodes tell: read strictly, kept once, told to the client once (C4.9, C4.10)."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hoster.clients import Client
+from hoster.ledger import Ledger
+from hoster.node_events import AnswerError, NodeEvent, notice, parse
+
+STREAM, OTHER = "a" * 32, "b" * 32
+DETAILS = {
+    "ipv4": "203.0.113.17",
+    "timezone": "Europe/Paris",
+    "bytes": 8 * 10**12,
+    "quota_bytes": 10**13,
+    "throttle_mbit_s": 1,
+    "cycle_start": "2026-03-01T00:00:00+01:00",
+    "cycle_end": "2026-04-01T00:00:00+02:00",
+}
+
+
+def written(number: int, kind: str = "vps-new", stream: str = STREAM, **fields: Any) -> str:
+    """A line as the agent prints it."""
+    said = {
+        "id": f"{stream}:{number}",
+        "stream": stream,
+        "number": number,
+        "at": "2026-03-15T10:00:00+00:00",
+        "kind": kind,
+        "subject": "acme/web",
+        "details": DETAILS if kind.startswith("quota") else {},
+    }
+    return json.dumps(said | fields)
+
+
+def event(number: int, kind: str = "vps-new", stream: str = STREAM, **fields: Any) -> NodeEvent:
+    [read] = parse(written(number, kind, stream, **fields))
+    return read
+
+
+def test_an_answer_is_read_line_by_line() -> None:
+    read = parse("\n".join(written(number) for number in (4, 5, 9)))
+
+    assert [f"{STREAM}:{number}" for number in (4, 5, 9)] == [one.id for one in read]
+    assert datetime(2026, 3, 15, 10, tzinfo=UTC) == read[0].at
+    assert [] == parse("")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("hoster-node: no such thing", "line 1 is no event"),
+        (written(1)[:-9], "line 1 is no event"),
+        (written(1, at="2026-03-15T10:00:00"), "at: .*timezone"),
+        (written(1, stream="../../etc"), "stream: "),
+        (written(0), "number: "),
+        (written(1, kind=""), "kind: "),
+        (written(1, details=[]), "details: "),
+        (f"{written(2)}\n{written(2)}", "line 2: .*:2 does not follow .*:2"),
+        (f"{written(1)}\n{written(2, stream=OTHER)}", "line 2: .* does not follow"),
+    ],
+)
+def test_what_is_no_answer_of_an_agent_is_refused(answer: str, said: str) -> None:
+    with pytest.raises(AnswerError, match=said):
+        parse(answer)
+
+
+@given(st.text())
+def test_any_text_is_events_or_refused(text: str) -> None:
+    with suppress(AnswerError):
+        assert all(isinstance(one, NodeEvent) for one in parse(text))
+
+
+@pytest.mark.parametrize("kind", ["quota-80", "quota-100", "quota-throttle-lifted"])
+def test_a_level_of_a_cycle_is_one_occasion(kind: str) -> None:
+    """C4.10: also where the state was lost, and it is reached anew; a larger quota is another."""
+    first, again = notice(event(1, kind)), notice(event(7, kind, OTHER))
+    larger = notice(event(8, kind, details=DETAILS | {"quota_bytes": 2 * 10**13}))
+
+    assert first is not None
+    assert again is not None
+    assert larger is not None
+    assert (first.occasion, first.client, first.template) == (again.occasion, "acme", kind)
+    assert first.occasion != larger.occasion
+
+
+def test_what_is_no_clients_business_is_no_mail() -> None:
+    assert notice(event(1)) is None
+    assert notice(event(1, "quota-80", subject="vps-cb007111")) is None
+    assert notice(event(1, "quota-80", details={"bytes": 1})) is None
+
+
+def test_events_and_mails_are_kept_together_and_once(ledger: Ledger, now: datetime) -> None:
+    page = [event(1), event(2, "quota-80"), event(3, "quota-100")]
+
+    first = ledger.keep_node_events("paris-1", page, now)
+    again = ledger.keep_node_events("paris-1", page, now)
+    more = ledger.keep_node_events("paris-1", [*page[1:], event(4, "quota-100")], now)
+
+    assert (3, 2, 0) == (first.new, len(first.mails), first.missing)
+    assert (0, ()) == (again.new, again.mails)
+    assert (1, ()) == (more.new, more.mails)
+    assert {"paris-1": (STREAM, 4)} == ledger.last_node_events(["paris-1", "roubaix-1"])
+    assert ["quota-80", "quota-100"] == [mail.template for mail in ledger.mails()]
+
+
+def test_a_state_made_anew_is_another_stream(ledger: Ledger, now: datetime) -> None:
+    ledger.keep_node_events("paris-1", [event(number) for number in (1, 2)], now)
+    anew = ledger.keep_node_events("paris-1", [event(1, stream=OTHER)], now)
+
+    assert (1, 0) == (anew.new, anew.missing)
+    assert {"paris-1": (OTHER, 1)} == ledger.last_node_events(["paris-1"])
+
+
+def test_what_a_node_dropped_before_it_was_asked_is_counted(ledger: Ledger, now: datetime) -> None:
+    ledger.keep_node_events("paris-1", [event(1)], now)
+    assert 5 == ledger.keep_node_events("paris-1", [event(7), event(8)], now).missing
+
+
+def test_a_client_that_is_not_known_hinders_nothing(ledger: Ledger, now: datetime) -> None:
+    page = [event(1, "quota-80", subject="nobody/web"), event(2, "quota-80")]
+    kept = ledger.keep_node_events("paris-1", page, now)
+
+    assert (2, 1, ("nobody",)) == (kept.new, len(kept.mails), kept.unknown)
+
+
+def test_a_dry_run_keeps_nothing(ledger: Ledger, now: datetime) -> None:
+    kept = ledger.keep_node_events("paris-1", [event(1, "quota-80")], now, dry_run=True)
+
+    assert (1, 1) == (kept.new, len(kept.mails))
+    assert ([], []) == (ledger.node_events(), ledger.mails())
+
+
+def test_events_are_found_by_vps_kind_and_node(ledger: Ledger, now: datetime) -> None:
+    ledger.keep_node_events("paris-1", [event(1), event(2, "throttle")], now)
+    ledger.keep_node_events("roubaix-1", [event(1, stream=OTHER, subject="acme/db")], now)
+
+    def found(**wanted: Any) -> list[tuple[str, int]]:
+        return [(one.node, one.event.number) for one in ledger.node_events(**wanted)]
+
+    assert [("paris-1", 1), ("paris-1", 2), ("roubaix-1", 1)] == found()
+    assert [("roubaix-1", 1)] == found(subject="acme/db")
+    assert [("paris-1", 2)] == found(kinds=["throttle"])
+    assert [("paris-1", 1), ("paris-1", 2)] == found(node="paris-1")
+    assert [("roubaix-1", 1)] == found(limit=1)
+
+
+KINDS = ("vps-new", "quota-80", "quota-100", "throttle")
+PAGES = st.lists(
+    st.tuples(st.sampled_from(["paris-1", "roubaix-1"]), st.integers(0, 30), st.integers(1, 12)),
+    max_size=20,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=30), pages=PAGES)
+def test_whatever_pages_are_handed_in_each_event_is_kept_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    ada: Client,
+    now: datetime,
+    kinds: list[str],
+    pages: list[tuple[str, int, int]],
+) -> None:
+    """C4.9, C4.10: overlapping, again, by two collectors; none before an earlier one."""
+    streams = {"paris-1": STREAM, "roubaix-1": OTHER}
+    told = {
+        node: [
+            event(number, kind, stream, subject=f"acme/{node}")
+            for number, kind in enumerate(kinds, start=1)
+        ]
+        for node, stream in streams.items()
+    }
+    folder: Path = tmp_path_factory.mktemp("ledger")
+    with Ledger.open(f"sqlite:///{folder}/ledger.sqlite3") as ledger:
+        ledger.add_client(ada, now)
+        for node, start, length in pages:
+            known = ledger.last_node_events([node]).get(node, ("", 0))[1]
+            first = min(start, known)  # what an agent is asked for is never beyond what is kept
+            ledger.keep_node_events(node, told[node][first : first + length], now)
+        for node in streams:
+            ledger.keep_node_events(node, told[node], now + timedelta(minutes=1))
+            kept = [one.event.number for one in ledger.node_events(node=node)]
+            assert list(range(1, len(kinds) + 1)) == kept
+        mailed = [mail.occasion for mail in ledger.mails()]
+        levels = {kind for kind in kinds if kind.startswith("quota")}
+        assert len(mailed) == len(set(mailed)) == len(levels) * len(streams)
