@@ -132,13 +132,16 @@ def _hosts(content: Mapping[str, Any], group: str) -> list[str]:
 
 def _node(name: str, variables: Mapping[str, Any]) -> NodeSsh:
     def said(*keys: str) -> str:
-        value = next((variables[key] for key in keys if variables.get(key) is not None), "")
-        if "{{" in str(value):
-            raise ConfigurationError(
-                f"inventory/hosts.yml: {name}: {keys[-1]} is a template, which only Ansible reads",
-                remedy="Write its value.",
-            )
-        return str(value)
+        for key in keys:
+            value = variables.get(key)
+            if "{{" in str(value):
+                raise ConfigurationError(
+                    f"inventory: {name}: {key} is a template, which only Ansible reads",
+                    remedy="Write its value.",
+                )
+            if value is not None:
+                return str(value)
+        return ""
 
     arguments = shlex.split(said("ansible_ssh_common_args"))
     arguments += shlex.split(said("ansible_ssh_extra_args"))
