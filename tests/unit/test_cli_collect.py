@@ -15,13 +15,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import pytest
 import yaml
 from click.testing import CliRunner
-from tests.conftest import MailServer
 
 from hoster import node_ssh
 from hoster.cli import cli
@@ -30,6 +29,9 @@ from hoster.errors import ConfigurationError, HosterError
 from hoster.ledger import Ledger
 from hoster.node.store import Store
 from hoster.project import Project
+
+if TYPE_CHECKING:
+    from conftest import MailServer
 
 QUOTA = {
     "ipv4": "203.0.113.17",

@@ -14,7 +14,9 @@ from jinja2 import UndefinedError
 from hoster.catalogue import Company, Smtp
 from hoster.clients import Client, client_of
 from hoster.errors import ConfigurationError
+from hoster.incidents import KINDS, SUSPENSIONS
 from hoster.mail import MailNotTakenError, compose, send
+from hoster.templates import folder, moment, volume
 
 if TYPE_CHECKING:
     from conftest import CertificateAuthority, MailServer
@@ -251,3 +253,69 @@ def test_no_answer_repeats_the_password(
         send(message, company.smtp)
 
     assert VALUES["password"] not in str(caught.value)
+
+
+TEMPLATES = sorted(path.name for path in (folder() / "mail" / "en").glob("*.txt.j2"))
+EVERY_VALUE: dict[str, Any] = VALUES | {
+    "at": "2026-03-15T10:00:00+00:00",
+    "timezone": "Europe/Paris",
+    "bytes": 8_120_000_000_000,
+    "quota_bytes": 10**13,
+    "throttle_mbit_s": 1,
+    "cycle_end": "2026-04-01T00:00:00+02:00",
+    "ground": "hacked",
+    "incident": 17,
+    "reinstall": True,
+    "expected_until": "2026-03-16T10:00:00+00:00",
+    "left": ["unpaid", "spam"],
+}
+
+
+def test_every_mail_is_there_in_both_languages() -> None:
+    assert TEMPLATES == sorted(path.name for path in (folder() / "mail" / "fr").glob("*.txt.j2"))
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("ground", sorted(KINDS | SUSPENSIONS))
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_every_mail_is_rendered_with_every_value(
+    details: dict[str, Any],
+    company: Company,
+    now: datetime,
+    language: str,
+    template: str,
+    ground: str,
+    is_whole: bool,
+) -> None:
+    """C4.10, C6.1, C7.4: whatever it is about, whole sentences; nothing is left of a template."""
+    less = {} if is_whole else {"reinstall": False, "expected_until": None, "left": []}
+    message = compose(
+        template.removesuffix(".txt.j2"),
+        client=client_of(details | {"language": language}),
+        company=company,
+        values=EVERY_VALUE | {"ground": ground} | less,
+        message_id="<1@hoster>",
+        date=now,
+    )
+
+    text = message.get_content()
+    assert 10 < len(message["Subject"]) < 100
+    assert "acme/web" in message["Subject"]
+    assert not any(left in text for left in ("{{", "{%", "None", "\n\n\n"))
+    assert all(len(line) <= 120 for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("language", "day", "amount"),
+    [
+        ("en", "15 March 2026, 11:00 (Europe/Paris)", "8.12 TB"),
+        ("fr", "15 mars 2026, 11:00 (Europe/Paris)", "8,12 To"),
+    ],
+)
+def test_times_and_volumes_are_the_readers(language: str, day: str, amount: str) -> None:
+    assert day == moment("2026-03-15T10:00:00+00:00", "Europe/Paris", language)
+    assert "12:00" in moment("2026-07-15T10:00:00+00:00", "Europe/Paris", language)
+    assert amount == volume(8_120_000_000_000, language)
+    assert amount[-1] == volume(999, language)[-1]
+    assert volume(2 * 10**9, language).startswith("2 G")
