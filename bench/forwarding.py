@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ALL, FILTER = "ours, every feature", "ours without classes and ifb"
 INBOUND = "ours, every feature, inbound"
 BARE = "bare bridge"
+CLASS = "bare bridge with one class on its uplink"
 BY_TAP = ", by a tap"
 _ANSWERED, _UNANSWERED = 40001, 40000
 _MOMENT_SECONDS = 0.01
@@ -73,13 +74,27 @@ def packets(bench: Bench) -> Figure:
             if burst.lost > _MOST_LOST:
                 figure.notes.append(f"{arm.name}, {arm.count}: {burst.lost:.1%} were dropped")
     _claims(bench, figure, shares)
+    _beside_a_class(figure, shares)
     return figure
+
+
+def _beside_a_class(figure: Figure, shares: Shares) -> None:
+    """Say what is left beside a bridge that guarantees, too: any queue with classes costs that."""
+    for tap in (False, True):
+        classed, ours = shares[CLASS + BY_TAP * tap], shares[ALL + BY_TAP * tap]
+        middle = {
+            vps: statistics.median(
+                one / other for one, other in zip(some, classed[vps], strict=True)
+            )
+            for vps, some in ours.items()
+        }
+        figure.claim(f"{ALL}{BY_TAP * tap} / {CLASS}", middle, 0.65, at_most=False)
 
 
 def _claims(bench: Bench, figure: Figure, shares: Shares) -> None:
     least = min(bench.counts)
     for name, by_vps in shares.items():
-        ours = name in {ALL, FILTER, ALL + BY_TAP, FILTER + BY_TAP}
+        ours = name.partition(BY_TAP)[0] in {ALL, FILTER}
         middle = {vps: statistics.median(some) for vps, some in by_vps.items()}
         figure.claim(f"{name} / bare", middle, 0.65 if ours else None, at_most=False)
         if not ours:
@@ -105,6 +120,9 @@ def _arms(bench: Bench, count: int, figure: Figure) -> list[Arm]:
         everything = bench.our_node(f"all{tap:d}", count, tap=tap)
         alone = bench.our_node(f"filter{tap:d}", count, tap=tap)
         alone.without_classes()
+        classed = bench.node(f"class{tap:d}", count, tap=tap)
+        classed.one_class()
+        arms.append(Arm(CLASS + BY_TAP * tap, classed, tap=tap))
         arms.append(Arm(ALL + BY_TAP * tap, everything, tap=tap))
         arms.append(Arm(FILTER + BY_TAP * tap, alone, tap=tap))
         if not tap:

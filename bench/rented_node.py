@@ -261,6 +261,17 @@ class Node:
         self.wire.on(self.namespace, "tc", "qdisc", "delete", "dev", UPLINK, "root")
         self.wire.on(self.namespace, "ip", "link", "delete", INBOUND)
 
+    def one_class(self) -> None:
+        """Give the uplink a class for everything, and nothing else."""
+        rate = f"rate {UPLINK_MBIT_S}mbit burst 1mb cburst 1mb quantum 15140"
+        for line in (
+            f"qdisc add dev {UPLINK} root handle 1: htb default 2",
+            f"class add dev {UPLINK} parent 1: classid 1:1 htb {rate}",
+            f"class add dev {UPLINK} parent 1:1 classid 1:2 htb {rate}",
+            f"qdisc add dev {UPLINK} parent 1:2 bfifo limit 262144",
+        ):
+            self.wire.on(self.namespace, "tc", *line.split())
+
     # -- packets
 
     def send(

@@ -146,3 +146,19 @@ def test_no_mail_is_lost_while_the_mail_server_is_away(
     run("outbox", "retry", "1", "--json")
     run("outbox", "send", "--json")
     assert 1 == len(sent)
+
+
+def test_a_vps_shows_why_it_is_cut_off_and_what_can_be_done(run: Callable[..., Any]) -> None:
+    run(*CUT)
+    run("act", "suspend", "acme/web", "--reason", "unpaid")
+    run("act", "done", "1")
+    [shown] = run("show", "acme/web", "--json")["vps"]
+
+    assert "cut off" == shown["state"]
+    assert [("hacked", "in force"), ("unpaid", "wanted")] == [
+        (one["ground"], one["stage"]) for one in shown["measures"]
+    ]
+    assert {"quarantine", "suspend", "reconnect", "resume"} == set(shown["possible"])
+    assert "incident-opened" == shown["history"][0]["kind"]
+    [other] = run("show", "acme/db", "--json")["vps"]
+    assert ("connected", []) == (other["state"], other["measures"])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def show(name: str | None, deployed: bool, as_json: bool) -> None:
     """Show the declared VPSs: of everybody, of a client, or one (acme/web).
 
+    Of one, also the measures against it, what can be done now, and (as JSON) what happened.
+
     \b
     Examples:
       hoster show
@@ -39,11 +41,49 @@ def show(name: str | None, deployed: bool, as_json: bool) -> None:
     rows = [_row(vps, content) for vps in chosen]
     if deployed:
         _add_deployed(rows, {vps.client for vps in chosen})
+    columns = list(rows[0]) if rows else ["name"]
+    if name and name == chosen[0].full_name:
+        rows[0] |= _record(name)
     if as_json:
         _common.print_json({"vps": rows})
-    else:
-        columns = list(rows[0]) if rows else ["name"]
-        _common.print_table(columns, [list(row.values()) for row in rows])
+        return
+    _common.print_table(columns, [[row[column] for column in columns] for row in rows])
+    if rows and "state" in rows[0]:
+        _say_record(rows[0])
+
+
+def _record(name: str) -> dict[str, Any]:
+    """Return what the ledger knows of a VPS: its state, why, what can be done, what happened."""
+    from hoster.incidents import possible, state_of
+    from hoster.ledger import Ledger
+
+    with Ledger.open(_common.project().ledger_url) as ledger:
+        measures, history = ledger.measures(name), ledger.trail(name)
+    return {
+        "state": state_of(measures).value,
+        "measures": [
+            {"measure": one.kind, "ground": one.ground, "stage": one.stage, "id": one.id}
+            for one in measures
+            if not one.is_lifted
+        ],
+        "possible": [act.value for act in possible(measures)],
+        "history": [
+            {
+                "at": one.at.isoformat(timespec="seconds"),
+                "actor": one.actor,
+                "kind": one.kind,
+                "details": one.details,
+            }
+            for one in history
+        ],
+    }
+
+
+def _say_record(row: dict[str, Any]) -> None:
+    _common.say(f"{row['name']} is {row['state']}")
+    for one in row["measures"]:
+        _common.say(f"  {one['measure']} for {one['ground']}: {one['stage']}")
+    _common.say(f"Possible now: {', '.join(row['possible'])}. History: hoster audit.")
 
 
 def _row(vps: VpsDeclaration, content: Catalogue) -> dict[str, Any]:
