@@ -5,20 +5,64 @@ An event's id is its node agent's stream and its number in it; see docs/node.md.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+)
 
 from hoster.errors import HosterError
 
 MAILED = ("quota-80", "quota-100", "quota-throttle-lifted")
 """Kinds of events that the client hears of; each is its mail's template, too."""
-_SAID = ("ipv4", "timezone", "bytes", "quota_bytes", "throttle_mbit_s", "cycle_end")
+_MOST = 2**63 - 1
+"""What a database's column holds, and no volume or rate comes near."""
+_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
 class AnswerError(HosterError):
     """A host node answered, and not as a node agent does."""
+
+
+def _anywhere(at: datetime) -> datetime:
+    if not 1 < at.year < 9999:
+        raise ValueError("no time that has a date in every zone")
+    return at.astimezone(UTC)
+
+
+def _iso(said: str) -> str:
+    at = datetime.fromisoformat(said)
+    if at.tzinfo is None:
+        raise ValueError("no time zone")
+    _anywhere(at)
+    return said
+
+
+def _as_json(details: dict[str, Any]) -> dict[str, Any]:
+    json.dumps(details, allow_nan=False)  # PostgreSQL takes no NaN
+    return details
+
+
+def _on_the_map(timezone: str) -> str:
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, OSError):
+        raise ValueError("no time zone") from None
+    return timezone
+
+
+Amount = Annotated[StrictInt, Field(ge=0, le=_MOST)]
 
 
 class NodeEvent(BaseModel):
@@ -27,16 +71,29 @@ class NodeEvent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     stream: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-    number: Annotated[int, Field(gt=0)]
-    at: AwareDatetime
-    kind: Annotated[str, Field(min_length=1, max_length=40)]
-    subject: Annotated[str, Field(max_length=63)]
-    details: dict[str, Any]
+    number: Annotated[int, Field(gt=0, le=_MOST)]
+    at: Annotated[AwareDatetime, AfterValidator(_anywhere)]
+    kind: Annotated[str, Field(min_length=1, max_length=40, pattern=_PRINTABLE)]
+    subject: Annotated[str, Field(max_length=63, pattern=_PRINTABLE)]
+    details: Annotated[dict[str, Any], AfterValidator(_as_json)]
 
     @property
     def id(self) -> str:
         """Unique among all nodes, for all time; ``hoster-node events --after`` takes it."""
         return f"{self.stream}:{self.number}"
+
+
+class _Quota(BaseModel):
+    """What a mail says of a quota: of the kinds that its template can render."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    ipv4: IPv4Address
+    timezone: Annotated[str, AfterValidator(_on_the_map)]
+    bytes: Amount
+    quota_bytes: Amount
+    throttle_mbit_s: Amount
+    cycle_end: Annotated[str, Field(max_length=40), AfterValidator(_iso)]
 
 
 @dataclass(frozen=True)
@@ -93,9 +150,13 @@ def notice(event: NodeEvent) -> Notice | None:
     reached anew; with a larger quota it is another level.
     """
     client, _, vps = event.subject.partition("/")
-    if event.kind not in MAILED or not vps or any(name not in event.details for name in _SAID):
+    if event.kind not in MAILED or not vps:
         return None
-    details = {name: event.details[name] for name in _SAID}
+    try:
+        _Quota.model_validate(event.details)
+    except ValidationError:
+        return None
+    details = {name: event.details[name] for name in _Quota.model_fields}
     cycle = f"{details['cycle_end']}:{details['quota_bytes']}"
     return Notice(
         occasion=f"{event.kind}:{event.subject}:{cycle}",

@@ -16,7 +16,7 @@ from hoster.host_vars import NODE_GROUP
 from hoster.node_events import NodeEvent, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hoster.project import Project
 
@@ -160,22 +160,30 @@ def collect(
     asked: Mapping[str, NodeSsh],
     last: Mapping[str, tuple[str, int]],
     *,
+    known: Callable[[str], int],
     seconds: float,
     at_once: int,
 ) -> Iterator[Answer]:
     """Yield each node's answer as it comes: its events after the *last* (stream, number) of it.
 
-    At most *at_once* nodes are asked at a time, and each has *seconds* for an answer.
+    Where its stream is another one than that, only those after the number that is *known* of this
+    stream: the node has another name, or an earlier state again. At most *at_once* nodes are asked
+    at a time, and each has *seconds* for an answer.
     """
     with ThreadPoolExecutor(max_workers=at_once) as pool:
-        waiting = [pool.submit(_ask, node, last.get(name), seconds) for name, node in asked.items()]
+        waiting = [
+            pool.submit(_ask, node, last.get(name), known, seconds) for name, node in asked.items()
+        ]
         for done in as_completed(waiting):
             yield done.result()
 
 
-def _ask(node: NodeSsh, last: tuple[str, int] | None, seconds: float) -> Answer:
+def _ask(
+    node: NodeSsh, last: tuple[str, int] | None, known: Callable[[str], int], seconds: float
+) -> Answer:
     events: list[NodeEvent] = []
     after = f"{last[0]}:{last[1]}" if last else "0"
+    stream = last[0] if last else ""
     try:
         for _ in range(MOST_PAGES):
             page = parse(
@@ -185,6 +193,14 @@ def _ask(node: NodeSsh, last: tuple[str, int] | None, seconds: float) -> Answer:
                     seconds=seconds,
                 )
             )
+            if page and page[0].stream != stream:
+                if events:
+                    break  # made anew between two pages: the next run asks for it
+                stream = page[0].stream
+                # Named, its number lets an agent with an older copy notice, and go on above it.
+                if number := known(stream):
+                    after = f"{stream}:{number}"
+                    continue
             events += page
             if len(page) < PAGE:
                 break

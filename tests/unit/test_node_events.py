@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hoster.catalogue import Company
 from hoster.clients import Client
 from hoster.ledger import Ledger
-from hoster.node_events import AnswerError, NodeEvent, notice, parse
+from hoster.mail import compose
+from hoster.node_events import MAILED, AnswerError, NodeEvent, notice, parse
 
 STREAM, OTHER = "a" * 32, "b" * 32
 DETAILS = {
@@ -65,6 +68,11 @@ def test_an_answer_is_read_line_by_line() -> None:
         (written(0), "number: "),
         (written(1, kind=""), "kind: "),
         (written(1, details=[]), "details: "),
+        (written(1, details={"bytes": float("nan")}), "details: "),
+        (written(2**63), "number: "),
+        (written(1, at="9999-12-31T23:59:59-12:00"), "at: "),
+        (written(1, subject="acme/\x00web"), "subject: "),
+        (written(1, kind="\x1b[2J"), "kind: "),
         (f"{written(2)}\n{written(2)}", "line 2: .*:2 does not follow .*:2"),
         (f"{written(1)}\n{written(2, stream=OTHER)}", "line 2: .* does not follow"),
     ],
@@ -97,6 +105,66 @@ def test_what_is_no_clients_business_is_no_mail() -> None:
     assert notice(event(1)) is None
     assert notice(event(1, "quota-80", subject="vps-cb007111")) is None
     assert notice(event(1, "quota-80", details={"bytes": 1})) is None
+
+
+@pytest.mark.parametrize("kind", MAILED)
+@pytest.mark.parametrize("name", sorted(DETAILS.keys() - {"cycle_start"}))
+@pytest.mark.parametrize("value", [None, [], "", "x" * 300, -1, 1.5, "2026-04-01T00:00:00"])
+def test_a_detail_that_no_mail_can_say_is_no_mail(kind: str, name: str, value: object) -> None:
+    """A mail that cannot be rendered would hold up all that wait behind it."""
+    assert notice(event(1, kind)) is not None
+    assert notice(event(1, kind, details=DETAILS | {name: value})) is None
+    left = {key: said for key, said in DETAILS.items() if key != name}
+    assert notice(event(1, kind, details=left)) is None
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+QUOTAS = st.fixed_dictionaries(
+    {name: ANYTHING | st.just(value) for name, value in DETAILS.items()}
+) | st.dictionaries(st.sampled_from(sorted(DETAILS)) | st.text(), ANYTHING, max_size=4)
+SAID = st.fixed_dictionaries(
+    {
+        "number": st.integers(1, 2**65),
+        "at": st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | ANYTHING,
+        "kind": st.sampled_from(MAILED) | st.text(min_size=1, max_size=50),
+        "subject": st.sampled_from(["acme/web", "acme/"]) | st.text(max_size=70),
+        "details": QUOTAS,
+    }
+)
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(said=SAID)
+def test_whatever_is_read_can_be_kept_and_every_mail_be_sent(
+    ledger: Ledger, ada: Client, company: Company, now: datetime, said: dict[str, Any]
+) -> None:
+    """One node that talks nonsense hinders no other, on either database."""
+    try:
+        page = parse(json.dumps({"stream": uuid.uuid4().hex} | said))
+    except AnswerError:
+        return
+    ledger.keep_node_events("paris-1", page, now)
+
+    [kept] = ledger.node_events(limit=1)
+    assert page[0] == kept.event
+    wanted = notice(page[0])
+    if wanted is not None:
+        for language in ("fr", "en"):
+            compose(
+                wanted.template,
+                client=ada.model_copy(update={"language": language}),
+                company=company,
+                values=wanted.values,
+                message_id="<1@hoster>",
+                date=now,
+            )
 
 
 def test_events_and_mails_are_kept_together_and_once(ledger: Ledger, now: datetime) -> None:
@@ -134,9 +202,10 @@ def test_a_client_that_is_not_known_hinders_nothing(ledger: Ledger, now: datetim
 
 
 def test_a_dry_run_keeps_nothing(ledger: Ledger, now: datetime) -> None:
-    kept = ledger.keep_node_events("paris-1", [event(1, "quota-80")], now, dry_run=True)
+    page = [event(1, "quota-80"), event(2, "quota-100"), event(3)]
+    kept = ledger.keep_node_events("paris-1", page, now, dry_run=True)
 
-    assert (1, 1) == (kept.new, len(kept.mails))
+    assert (3, 2) == (kept.new, len(kept.mails))
     assert ([], []) == (ledger.node_events(), ledger.mails())
 
 

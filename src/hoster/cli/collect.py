@@ -53,7 +53,11 @@ def collect(
     rows: list[dict[str, Any]] = []
     with Ledger.open(project.ledger_url) as ledger:
         answers = node_ssh.collect(
-            asked, ledger.last_node_events(asked), seconds=timeout, at_once=at_once
+            asked,
+            ledger.last_node_events(asked),
+            known=ledger.last_number_of,
+            seconds=timeout,
+            at_once=at_once,
         )
         for answer in _counted(answers, len(asked)):
             row: dict[str, Any] = {"node": answer.node, "trouble": answer.trouble}

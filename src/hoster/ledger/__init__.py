@@ -316,6 +316,11 @@ class Ledger(Measures):
             }
         return {node: (last.stream, last.number) for node, last in found.items() if last}
 
+    def last_number_of(self, stream: str) -> int:
+        """Return the number of the last event of *stream* that was kept, whoever told it; or 0."""
+        with self._reading() as session:
+            return _last_number(session, stream)
+
     def keep_node_events(
         self, node: str, events: Sequence[NodeEvent], now: datetime, *, dry_run: bool = False
     ) -> Collected:
@@ -327,16 +332,14 @@ class Ledger(Measures):
         if not events:
             return Collected(0, (), (), 0)
         with self._transaction() as session:
-            same_stream = NodeEventRow.stream == events[0].stream
-            last = session.scalar(select(func.max(NodeEventRow.number)).where(same_stream)) or 0
+            last = _last_number(session, events[0].stream)
             new = [event for event in events if event.number > last]
             mails, unknown = _notices(session, new, now)
+            session.add_all(
+                NodeEventRow(node=node, collected_at=now, **event.model_dump()) for event in new
+            )
             if dry_run:
-                session.expunge_all()
-            else:
-                session.add_all(
-                    NodeEventRow(node=node, collected_at=now, **event.model_dump()) for event in new
-                )
+                session.rollback()
         gap = events[0].number - last - 1
         return Collected(len(new), tuple(mails), tuple(sorted(unknown)), max(gap, 0))
 
@@ -358,6 +361,11 @@ class Ledger(Measures):
         with self._reading() as session:
             found = session.scalars(wanted).all()
             return [_kept(one) for one in reversed(found)]
+
+
+def _last_number(session: Session, stream: str) -> int:
+    of_it = select(func.max(NodeEventRow.number)).where(NodeEventRow.stream == stream)
+    return session.scalar(of_it) or 0
 
 
 def _notices(
