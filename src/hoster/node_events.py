@@ -6,8 +6,9 @@ An event's id is its node agent's stream and its number in it; see docs/node.md.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from ipaddress import IPv4Address
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -22,6 +23,7 @@ from pydantic import (
     ValidationError,
 )
 
+from hoster.catalogue import NAME
 from hoster.errors import HosterError
 
 MAILED = ("quota-80", "quota-100", "quota-throttle-lifted")
@@ -36,7 +38,7 @@ class AnswerError(HosterError):
 
 
 def _anywhere(at: datetime) -> datetime:
-    if not 1 < at.year < 9999:
+    if not MINYEAR < at.year < MAXYEAR:
         raise ValueError("no time that has a date in every zone")
     return at.astimezone(UTC)
 
@@ -150,7 +152,7 @@ def notice(event: NodeEvent) -> Notice | None:
     reached anew; with a larger quota it is another level.
     """
     client, _, vps = event.subject.partition("/")
-    if event.kind not in MAILED or not vps:
+    if event.kind not in MAILED or not re.fullmatch(NAME, vps):
         return None
     try:
         _Quota.model_validate(event.details)

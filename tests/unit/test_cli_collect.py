@@ -67,6 +67,7 @@ class Ssh:
         self._authorized.write_bytes(public)
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._servers: list[Any] = []
+        self._tasks: set[Any] = set()
 
     def node(self, name: str) -> None:
         """Serve one more node."""
@@ -83,6 +84,7 @@ class Ssh:
 
     async def _serve(self, name: str) -> Any:
         async def handle(process: asyncssh.SSHServerProcess[str]) -> None:
+            self._tasks.add(task := asyncio.current_task())
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
             argv = self.answers[name](process.command or "")
@@ -94,7 +96,9 @@ class Ssh:
             finally:
                 if run.returncode is None:
                     run.kill()
+                    await run.wait()
                 self.at_once -= 1
+                self._tasks.discard(task)
             process.stdout.write(out.decode(errors="replace"))
             process.stderr.write(err.decode(errors="replace"))
             process.exit(run.returncode or 0)
@@ -128,10 +132,15 @@ class Ssh:
             for server in self._servers:
                 server.close()
                 await server.wait_closed()
+            left = list(self._tasks)
+            for task in left:  # of a node that somebody waited for no longer
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
         asyncio.run_coroutine_threadsafe(close(), self._loop).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
+        self._loop.close()
 
 
 @pytest.fixture
@@ -304,9 +313,13 @@ def test_more_events_than_a_page_and_an_older_copy_of_the_state(
     assert 1 == run(collecting, "collect")["nodes"][0]["new"]
 
 
+def nothing(_stream: str) -> int:
+    return 0
+
+
 def test_no_more_nodes_than_asked_for_are_asked_at_once(collecting: Project, ssh: Ssh) -> None:
     asked = {f"{name}-{turn}": node for turn in range(3) for name, node in nodes(collecting)}
-    answers = list(node_ssh.collect(asked, {}, seconds=20, at_once=2))
+    answers = list(node_ssh.collect(asked, {}, known=nothing, seconds=20, at_once=2))
 
     assert 6 == len(answers)
     assert [""] * 6 == [one.trouble for one in answers]

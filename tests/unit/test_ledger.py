@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, make_url, text
+from sqlalchemy import Engine, MetaData, Table, create_engine, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from hoster.clients import Client, client_of
 from hoster.errors import ConfigurationError, ExitCode, RuleError
 from hoster.ledger import FAILED, QUEUED, SENT, Ledger, actor
-from hoster.ledger._engine import LedgerUnreachableError
+from hoster.ledger._engine import LedgerUnreachableError, _configuration, open_engine
 from hoster.ledger._schema import Base, Instant
 
 LEASE = timedelta(minutes=5)
 WEB = IPv4Address("203.0.113.17")
 VALUES = {"vps": "acme/web", "ipv4": str(WEB)}
+BEGUN = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 
 
 def engine_of(url: str) -> Engine:
@@ -39,6 +41,15 @@ def make(url: str) -> None:
     """Make an empty ledger."""
     with Ledger.open(url):
         pass
+
+
+def make_by(revision: str, url: str) -> None:
+    """Make an empty ledger as an earlier release did."""
+    engine, config = open_engine(url), _configuration()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
 
 
 def events(url: str) -> list[tuple[str, str]]:
@@ -605,3 +616,98 @@ def test_a_sent_password_is_in_no_table(delivered: Ledger, ledger_url: str, now:
     engine.dispose()
     assert [] == [row for row in rows if codes.password in row]
     assert 1 == len([row for row in rows if codes.password_hash in row])
+
+
+COLLECTED = """
+import json
+import sys
+from datetime import UTC, datetime
+from hoster.ledger import Ledger
+from hoster.node_events import parse
+
+url, node, first, last = sys.argv[1:]
+said = {
+    "stream": "a" * 32,
+    "at": "2026-03-15T10:00:00+00:00",
+    "subject": "acme/web",
+    "details": {
+        "ipv4": "203.0.113.17",
+        "timezone": "Europe/Paris",
+        "bytes": 8 * 10**12,
+        "quota_bytes": 10**13,
+        "throttle_mbit_s": 1,
+        "cycle_end": "2026-04-01T00:00:00+02:00",
+    },
+}
+with Ledger.open(url) as ledger:
+    for end in range(int(first), int(last) + 1):
+        page = [
+            json.dumps(said | {"number": number, "kind": f"quota-{80 + number % 2}"})
+            for number in range(1, end + 1)
+        ]
+        kept = ledger.keep_node_events(node, parse("\\n".join(page)), datetime.now(UTC))
+        print(kept.new, len(kept.mails))
+"""
+
+
+def test_what_two_collect_at_once_is_kept_once_and_mailed_once(
+    ledger: Ledger, ledger_url: str
+) -> None:
+    """C4.9, C4.10: pages that grow while both read them."""
+    said = side_by_side(COLLECTED, [[ledger_url, "paris-1", "1", "20"]] * 2)
+
+    counts = [tuple(map(int, line.split())) for output in said for line in output.splitlines()]
+    assert (20, 1) == (sum(new for new, _ in counts), sum(mails for _, mails in counts))
+    assert list(range(1, 21)) == [one.event.number for one in ledger.node_events()]
+    assert ["quota-80"] == [mail.template for mail in ledger.mails()]
+
+
+def tables(engine: Engine) -> dict[str, Table]:
+    """The tables as they are in the database, whatever the code knows."""
+    there = MetaData()
+    there.reflect(engine)
+    return {name: table for name, table in there.tables.items() if name != "alembic_version"}
+
+
+def content(engine: Engine) -> dict[str, list[dict[str, Any]]]:
+    with engine.connect() as connection:
+        return {
+            name: [dict(row) for row in connection.execute(select(table)).mappings()]
+            for name, table in tables(engine).items()
+        }
+
+
+def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_its_rows(
+    ledger_url: str,
+) -> None:
+    first: dict[str, dict[str, Any]] = {
+        "client": {"name": "acme", "details": {"email": "ada@client.example"}}
+        | {"created_at": BEGUN},
+        "access_code": {"vps": "acme/web", "ipv4": str(WEB), "login": "debian"}
+        | {"password": "secret", "password_hash": "$6$", "ordered_at": BEGUN},
+        "released_address": {"ipv4": "203.0.113.18", "vps": "acme/db", "released_at": BEGUN},
+        "outbox": {"id": 1, "occasion": "delivery:acme/web", "client": "acme", "attempts": 0}
+        | {"template": "delivery", "content": {}, "vps": "acme/web", "message_id": "<1@hoster>"}
+        | {"state": "queued", "queued_at": BEGUN, "next_attempt_at": BEGUN},
+        "event": {"id": 1, "at": BEGUN, "actor": "ada", "kind": "client-added"}
+        | {"subject": "acme", "details": {}},
+    }
+    make_by("0001", ledger_url)
+    engine = engine_of(ledger_url)
+    with engine.begin() as connection:
+        there = tables(engine)
+        for name, row in first.items():
+            connection.execute(there[name].insert(), row)
+    before = content(engine)
+
+    with Ledger.open(ledger_url) as ledger:
+        assert [] == ledger.node_events()
+        assert ["delivery:acme/web"] == [mail.occasion for mail in ledger.mails()]
+
+    after = content(engine)
+    engine.dispose()
+    assert set(before) < set(after)
+    assert before == {
+        table: [{name: row[name] for name in before[table][0]} for row in after[table]]
+        for table in before
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import event as tried
 from hypothesis import strategies as st
 
 from hoster.catalogue import Company
@@ -103,7 +105,8 @@ def test_a_level_of_a_cycle_is_one_occasion(kind: str) -> None:
 
 def test_what_is_no_clients_business_is_no_mail() -> None:
     assert notice(event(1)) is None
-    assert notice(event(1, "quota-80", subject="vps-cb007111")) is None
+    for subject in ("vps-cb007111", "acme/", "acme/web/2", "acme/web\u2028Bcc: all"):
+        assert notice(event(1, "quota-80", subject=subject)) is None
     assert notice(event(1, "quota-80", details={"bytes": 1})) is None
 
 
@@ -123,22 +126,46 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-QUOTAS = st.fixed_dictionaries(
-    {name: ANYTHING | st.just(value) for name, value in DETAILS.items()}
-) | st.dictionaries(st.sampled_from(sorted(DETAILS)) | st.text(), ANYTHING, max_size=4)
-SAID = st.fixed_dictionaries(
-    {
-        "number": st.integers(1, 2**65),
-        "at": st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | ANYTHING,
-        "kind": st.sampled_from(MAILED) | st.text(min_size=1, max_size=50),
-        "subject": st.sampled_from(["acme/web", "acme/"]) | st.text(max_size=70),
-        "details": QUOTAS,
-    }
+AMOUNTS = st.integers(0, 2**64)
+TIMES = st.datetimes(timezones=st.timezones()).map(datetime.isoformat)
+LIKELY = {
+    "number": AMOUNTS,
+    "at": TIMES,
+    "kind": st.text(max_size=41),
+    "subject": st.text(max_size=64),
+    "ipv4": st.ip_addresses().map(str),
+    "timezone": st.timezone_keys() | st.just("Nowhere/Land"),
+    "bytes": AMOUNTS,
+    "quota_bytes": AMOUNTS,
+    "throttle_mbit_s": AMOUNTS,
+    "cycle_end": TIMES,
+}
+
+
+def twisted(names: Iterable[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Up to two of *names* with another value, likely or not."""
+    one = st.sampled_from(sorted(names)).flatmap(
+        lambda name: st.tuples(st.just(name), LIKELY.get(name, st.nothing()) | ANYTHING)
+    )
+    return st.lists(one, max_size=2).map(dict)
+
+
+SAID = st.builds(
+    lambda kind, event, details, more: (
+        {"number": 1, "at": DETAILS["cycle_start"], "kind": kind, "subject": "acme/web"}
+        | {"details": DETAILS | details | more}
+        | event
+    ),
+    st.sampled_from(MAILED),
+    twisted(["number", "at", "kind", "subject", "details"]),
+    twisted(DETAILS),
+    st.dictionaries(st.text(), ANYTHING, max_size=2),
 )
 
 
 @settings(
     deadline=None,
+    max_examples=200,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(said=SAID)
@@ -152,10 +179,12 @@ def test_whatever_is_read_can_be_kept_and_every_mail_be_sent(
         return
     ledger.keep_node_events("paris-1", page, now)
 
+    tried("kept")
     [kept] = ledger.node_events(limit=1)
     assert page[0] == kept.event
     wanted = notice(page[0])
     if wanted is not None:
+        tried("a mail")
         for language in ("fr", "en"):
             compose(
                 wanted.template,
