@@ -463,6 +463,9 @@ def test_an_incident_from_the_cut_to_the_reconnection(
         for subject in subjects()
     ]
     assert company.hoster("audit", "verify")["sound"]
+    when = ("-e", "start=2030-01-01T22:00", "-e", "hours=2", "-e", "what='a new kernel'")
+    lab.playbook("announce-maintenance.yml", "-e", "node=paris-1", *when)
+    assert subjects()[-1].startswith("Maintenance le 1 janvier 2030, 22:00")
 
 
 @pytest.fixture

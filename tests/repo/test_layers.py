@@ -11,6 +11,7 @@ import pytest
 RULES = [
     "access",
     "addresses",
+    "announcements",
     "audit",
     "catalogue",
     "clients",

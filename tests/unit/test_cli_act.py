@@ -162,3 +162,29 @@ def test_a_vps_shows_why_it_is_cut_off_and_what_can_be_done(run: Callable[..., A
     assert "incident-opened" == shown["history"][0]["kind"]
     [other] = run("show", "acme/db", "--json")["vps"]
     assert ("connected", []) == (other["state"], other["measures"])
+
+
+def test_clients_are_told_of_work_on_their_node_and_of_an_update(
+    run: Callable[..., Any], sent: list[EmailMessage]
+) -> None:
+    """C7.3: at the times that the clients' clocks show."""
+    when = ("--node", "paris-1", "--start", "2026-12-01T22:00", "--hours", "2", "--json")
+    assert run("announce", "maintenance", *when, "--dry-run")["changed"]
+    assert [] == sent
+    assert ["acme/web"] == run("announce", "maintenance", *when)["vps"]
+    assert not run("announce", "maintenance", *when)["changed"]
+    assert "1 décembre 2026, 22:00 (Europe/Paris)" in sent[0]["Subject"]
+
+    due = ("--image", "debian-12", "--due", "2026-01-10", "--what", "openssl", "--json")
+    assert 2 == run("announce", "update", *due)["announcement"]
+    cut = ("act", "quarantine", "acme/web", "--kind", "update-missing")
+    with pytest.raises(RuleError, match="never reminded"):
+        run(*cut)
+    assert ["acme"] == run("announce", "remind", "2", "--json")["clients"]
+    assert run("announce", "settle", "2", "acme/db", "--json")["changed"]
+    assert run(*cut)["changed"]
+    listed = run("announce", "--json")["announcements"]
+    assert [[], ["acme/web"]] == [one["left"] for one in listed]
+    assert 3 == len(sent)
+    with pytest.raises(ConfigurationError, match="did you mean paris-1"):
+        run("announce", "maintenance", "--node", "paris-11", *when[2:])

@@ -25,6 +25,7 @@ COMMANDS = {
     "collect": "hoster.cli.collect:collect",
     "events": "hoster.cli.events:events",
     "act": "hoster.cli.act:act",
+    "announce": "hoster.cli.announce:announce",
     "incidents": "hoster.cli.incidents:incidents",
     "audit": "hoster.cli.audit:audit",
     "outbox": "hoster.cli.outbox:outbox",

@@ -55,11 +55,15 @@ def quarantine(
     Example:
       hoster act quarantine acme/web --kind hacked --evidence ticket-4711 --hours 24
     """
+    from hoster.announcements import require_overdue
+
     now = _now()
     until = now + timedelta(hours=hours) if hours is not None else None
-    _record(
-        names,
-        lambda ledger, vps: ledger.quarantine(
+
+    def want(ledger: Ledger, vps: str) -> Wanted:
+        if kind == "update-missing":
+            require_overdue(vps, ledger.announcements(), now)
+        return ledger.quarantine(
             vps,
             kind,
             severity,
@@ -67,9 +71,9 @@ def quarantine(
             evidence=evidence,
             reinstall=reinstall,
             expected_until=until,
-        ),
-        dry_run=dry_run,
-    )
+        )
+
+    _record(names, want, dry_run=dry_run)
 
 
 @act.command()

@@ -11,6 +11,7 @@ from sqlalchemy import func, or_, select, update
 from hoster.access import AccessCodes, generate
 from hoster.clients import Client
 from hoster.errors import ConfigurationError, RuleError
+from hoster.ledger._announcements import Announcements, Told
 from hoster.ledger._engine import forget
 from hoster.ledger._measures import Confirmed, Measures, Wanted
 from hoster.ledger._schema import (
@@ -32,6 +33,7 @@ __all__ = [
     "KeptEvent",
     "Ledger",
     "Mail",
+    "Told",
     "Wanted",
     "actor",
 ]
@@ -71,7 +73,7 @@ class KeptEvent:
     collected_at: datetime
 
 
-class Ledger(Measures):
+class Ledger(Measures, Announcements):
     """One open ledger; every method is one transaction. Times are passed in, aware."""
 
     # --- clients ---

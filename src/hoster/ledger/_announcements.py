@@ -1,0 +1,188 @@
+"""The part of the ledger that knows what clients were told beforehand (C7.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from hoster.announcements import Announcement, Concerned, Kind, by_client
+from hoster.errors import ConfigurationError
+from hoster.ledger._schema import AnnouncementRow, ClientRow, ConcernedRow
+from hoster.ledger._session import Sessions, actor, note, queue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date, datetime
+
+    from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True)
+class Told:
+    """An announcement, the clients whose mail was queued now, and those that nobody knows."""
+
+    announcement: Announcement
+    clients: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+class Announcements(Sessions):
+    """Announcements: made once, reminded of once a day, settled VPS by VPS."""
+
+    def announce(
+        self,
+        kind: Kind,
+        about: str,
+        vpss: Sequence[str],
+        now: datetime,
+        *,
+        at: datetime,
+        until: datetime | None = None,
+        what: str = "",
+        timezone: str,
+    ) -> Told:
+        """Announce something to the clients of *vpss*, a mail each.
+
+        What is announced already is told only to those who came since.
+        """
+        with self._transaction() as session:
+            known = select(AnnouncementRow).where(
+                AnnouncementRow.kind == kind.value,
+                AnnouncementRow.about == about,
+                AnnouncementRow.at == at,
+            )
+            row = session.scalars(known).one_or_none()
+            if row is None:
+                row = AnnouncementRow(
+                    kind=kind.value,
+                    about=about,
+                    what=what,
+                    at=at,
+                    until=until,
+                    announced_at=now,
+                    author=actor(),
+                )
+                session.add(row)
+                session.flush()
+                note(session, now, "announced", about, announcement=row.id, kind=kind.value)
+            before = {one.vps for one in _concerned(session, row.id)}
+            new = [vps for vps in vpss if vps not in before]
+            session.add_all(ConcernedRow(announcement=row.id, vps=vps, reminders=0) for vps in new)
+            session.flush()
+            occasion = f"announcement:{row.id}:{len(before)}"
+            return _tell(session, row, new, occasion, now, timezone)
+
+    def remind(self, number: int, now: datetime, *, today: date, timezone: str) -> Told:
+        """Remind the clients whose VPSs have not done what an update asks; once a day.
+
+        Raises:
+            ConfigurationError: there is no such announcement, or it asks nothing of clients.
+        """
+        with self._transaction() as session:
+            row = _update(session, number)
+            due = [
+                one
+                for one in _concerned(session, number)
+                if one.settled_at is None and one.reminded_on != today.isoformat()
+            ]
+            for one in due:
+                one.reminders += 1
+                one.reminded_on = today.isoformat()
+            session.flush()
+            occasion = f"announcement:{number}:{today.isoformat()}"
+            names = [one.vps for one in due]
+            return _tell(session, row, names, occasion, now, timezone, template="update-reminder")
+
+    def settle(self, number: int, vpss: Iterable[str], now: datetime) -> list[str]:
+        """Note that VPSs have done what an update asks; return those for which that is new.
+
+        Raises:
+            ConfigurationError: there is no such announcement, or it does not concern one of them.
+        """
+        with self._transaction() as session:
+            _update(session, number)
+            rows = {one.vps: one for one in _concerned(session, number)}
+            new = []
+            for vps in vpss:
+                if vps not in rows:
+                    raise ConfigurationError(f"announcement {number} does not concern {vps}")
+                if rows[vps].settled_at is None:
+                    rows[vps].settled_at = now
+                    note(session, now, "update-settled", vps, announcement=number)
+                    new.append(vps)
+            return new
+
+    def announcements(self) -> list[Announcement]:
+        """Return every announcement with whom it concerns, oldest first."""
+        with self._reading() as session:
+            rows = session.scalars(select(AnnouncementRow).order_by(AnnouncementRow.id)).all()
+            return [_announcement(session, row) for row in rows]
+
+
+def _update(session: Session, number: int) -> AnnouncementRow:
+    row = session.get(AnnouncementRow, number)
+    if row is None or row.kind != Kind.UPDATE.value:
+        raise ConfigurationError(
+            f"no update was announced under the number {number}", remedy="hoster announce"
+        )
+    return row
+
+
+def _concerned(session: Session, number: int) -> list[ConcernedRow]:
+    wanted = select(ConcernedRow).where(ConcernedRow.announcement == number)
+    return list(session.scalars(wanted.order_by(ConcernedRow.vps)))
+
+
+def _announcement(session: Session, row: AnnouncementRow) -> Announcement:
+    return Announcement(
+        id=row.id,
+        kind=Kind(row.kind),
+        about=row.about,
+        what=row.what,
+        at=row.at,
+        until=row.until,
+        announced_at=row.announced_at,
+        author=row.author,
+        concerned=tuple(
+            Concerned(one.vps, one.reminders, one.settled_at is not None)
+            for one in _concerned(session, row.id)
+        ),
+    )
+
+
+def _tell(  # noqa: PLR0917 - what a mail needs
+    session: Session,
+    row: AnnouncementRow,
+    vpss: Sequence[str],
+    occasion: str,
+    now: datetime,
+    timezone: str,
+    *,
+    template: str = "",
+) -> Told:
+    told, unknown = [], []
+    for client, mine in by_client(vpss).items():
+        if session.get(ClientRow, client) is None:
+            unknown.append(client)
+            continue
+        values: dict[str, Any] = {
+            "vpss": mine,
+            "about": row.about,
+            "what": row.what,
+            "at": row.at.isoformat(),
+            "until": row.until.isoformat() if row.until else None,
+            "timezone": timezone,
+            "announcement": row.id,
+        }
+        queue(
+            session,
+            f"{occasion}:{client}",
+            now,
+            client=client,
+            template=template or row.kind,
+            values=values,
+        )
+        told.append(client)
+    return Told(_announcement(session, row), tuple(told), tuple(unknown))
