@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,8 @@ PAGE = 5_000
 MOST_PAGES = 100
 INVENTORY_SECONDS = 60
 _NO_SUCH_COMMAND = 127
+_NO_PART_LEFT_OUT = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
+"""Otherwise an inventory that cannot be read is one without nodes, all of whom have answered."""
 
 
 class NoAnswerError(HosterError):
@@ -105,6 +108,7 @@ def _inventory(project: Project, hosts: Path) -> dict[str, Any]:
         done = subprocess.run(
             argv,
             cwd=project.root,
+            env=os.environ | _NO_PART_LEFT_OUT,
             capture_output=True,
             text=True,
             timeout=INVENTORY_SECONDS,

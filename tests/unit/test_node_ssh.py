@@ -46,6 +46,18 @@ LOGIN = """#!/bin/sh
 PATH={bin}:/usr/bin:/bin exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 """
 AGENT = 'exec {python} -m hoster.node --state {state} "$@"'
+MADE_ANEW = """
+{python} -m hoster.node --state {state} "$@"
+rm -f {state}*
+exec {python} -c '
+from datetime import datetime, UTC
+from pathlib import Path
+from hoster.node.store import Store
+store = Store(Path("{state}"))
+with store.hold():
+    store.append(datetime.now(UTC), "vps-new", "acme/web")
+'
+"""
 SUDO = '[ "$1" = -n ] && shift && echo became root >>{said} && exec "$@"'
 
 
@@ -233,12 +245,11 @@ def test_a_state_made_anew_between_two_pages_mixes_no_streams(
 ) -> None:
     """What is of the old one is kept; the next run asks for the new one."""
     monkeypatch.setattr(node_ssh, "PAGE", 2)
-    node = servers.start("paris-1", f"{AGENT[5:]} && rm -f {{state}}*")
+    node = servers.start("paris-1", MADE_ANEW)
     servers.happens("paris-1", 5)
     first = Store(servers.state("paris-1")).events()[0].stream
 
     [answer] = collected(node).values()
-    servers.happens("paris-1", 1)
     [again] = collected(node).values()
 
     assert [(first, 1), (first, 2)] == [(one.stream, one.number) for one in answer.events]
@@ -313,8 +324,11 @@ def test_an_inventory_that_ansible_refuses_is_told(project: Project) -> None:
 def test_a_value_that_only_ansible_reads_is_refused_with_a_remedy(
     project: Project, variable: str
 ) -> None:
-    folder = project.inventory / "group_vars"
-    (folder / "paris.yml").write_text(f'{variable}: "{{{{ somewhere }}}}"\n')
+    file = project.inventory / "hosts.yml"
+    content = yaml.safe_load(file.read_text())
+    paris = content["all"]["children"]["host_nodes"]["children"]["paris"]
+    paris["hosts"]["paris-1"][variable] = "{{ somewhere }}"
+    file.write_text(yaml.safe_dump(content))
 
     with pytest.raises(ConfigurationError, match=f"paris-1: {variable} is a template") as caught:
         node_ssh.nodes(project)
