@@ -28,8 +28,8 @@ from hoster.errors import HosterError
 
 MAILED = ("quota-80", "quota-100", "quota-throttle-lifted")
 """Kinds of events that the client hears of; each is its mail's template, too."""
-_MOST = 2**63 - 1
-"""What a database's column holds, and no volume or rate comes near."""
+_MOST = 10**18 - 1
+"""Databases and the agent have room for it, and no number, volume or rate comes near."""
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ from click.testing import CliRunner
 from hoster import node_ssh
 from hoster.cli import cli
 from hoster.clients import Client
-from hoster.errors import ConfigurationError, HosterError
+from hoster.errors import ConfigurationError, ExitCode, HosterError
 from hoster.ledger import Ledger
 from hoster.node.store import Store
 from hoster.project import Project
@@ -240,8 +241,10 @@ def test_a_mail_server_that_is_away_loses_nothing(
     finally:
         mail_server.start()
     assert 1 == len(said["mails"]["later"])
-    run(collecting, "outbox", "retry", "1")
-    run(collecting, "outbox", "send")
+    assert ["quota-80"] == [one["kind"] for one in run(collecting, "events")["events"]]
+    run(collecting, "outbox", "retry", "1")  # its pause is over
+    sent = run(collecting, "collect")
+    assert (1, False) == (len(sent["mails"]["sent"]), sent["changed"])
     assert 1 == len(mail_server.taken)
 
 
@@ -313,6 +316,74 @@ def test_more_events_than_a_page_and_an_older_copy_of_the_state(
     assert 1 == run(collecting, "collect")["nodes"][0]["new"]
 
 
+def test_an_older_copy_is_noticed_also_after_a_state_made_anew(
+    collecting: Project, ssh: Ssh
+) -> None:
+    """C4.10: a mail that is due then is not taken for one that was collected."""
+    for _ in range(4):
+        ssh.happens("paris-1", "throttle")
+    copy = ssh.state("paris-1").read_bytes()
+    for _ in range(5):
+        ssh.happens("paris-1", "throttle")
+    run(collecting, "collect")
+    ssh.state("paris-1").unlink()
+    ssh.happens("paris-1", "vps-new")
+    run(collecting, "collect")
+
+    ssh.state("paris-1").write_bytes(copy)
+    for beside in ("-wal", "-shm"):
+        ssh.state("paris-1").with_name(f"node.sqlite{beside}").unlink(missing_ok=True)
+    run(collecting, "collect")
+    ssh.happens("paris-1", "quota-100", **QUOTA)
+    run(collecting, "collect")
+
+    kinds = [one["kind"] for one in run(collecting, "events")["events"]]
+    assert ["vps-new", "state-set-back", "quota-100"] == kinds[-3:]
+    assert 1 == len(run(collecting, "outbox")["mails"])
+
+
+def test_the_keys_for_programs_and_the_words_for_people(collecting: Project, ssh: Ssh) -> None:
+    ssh.happens("paris-1", "vps-new")
+    ssh.happens("paris-1", "quota-80", "nobody/web", **QUOTA)
+    ssh.happens("paris-1", "quota-80", **QUOTA)
+    ssh.answers["roubaix-1"] = lambda _command: ["sh", "-c", "exit 127"]
+
+    would = told(collecting, "collect", "--dry-run", code=4)
+    said = run(collecting, "collect", code=4)
+    again = told(collecting, "collect", code=4)
+    events = told(collecting, "events", "--limit", "2")
+
+    assert {"nodes", "mails", "changed"} == said.keys()
+    assert {"sent", "later", "failed"} == said["mails"].keys()
+    answered = {"node", "trouble", "new", "mails", "unknown", "missing"}
+    assert [answered, {"node", "trouble"}] == [node.keys() for node in said["nodes"]]
+    assert ["nobody"] == said["nodes"][0]["unknown"]
+    assert "1 of 2 host nodes answered: 3 events would be kept, 1 mails would be queued" in would
+    assert "paris-1: no client nobody is known here: nobody was told" in would
+    assert "roubaix-1 did not answer: hoster-node is not installed" in would
+    assert "1 of 2 host nodes answered: 0 events kept, 0 mails queued" in again
+    header, *rows = [line.split("\t") for line in events.splitlines()]
+    assert ["at", "node", "kind", "subject", "details"] == header
+    assert ["nobody/web", "acme/web"] == [row[3] for row in rows]
+    assert "quota_bytes=10000000000000" in rows[0][4]
+
+
+def told(project: Project, *arguments: str, code: int = 0) -> str:
+    """What a person reads."""
+    done = CliRunner().invoke(cli, ["--project", str(project.root), *arguments])
+    assert code == done.exit_code, done.output
+    return done.output
+
+
+def test_what_a_node_dropped_is_told(collecting: Project, ssh: Ssh) -> None:
+    for _ in range(9):
+        ssh.happens("paris-1", "throttle")
+    with closing(sqlite3.connect(ssh.state("paris-1"))) as state, state:
+        state.execute("DELETE FROM event WHERE number <= 4")
+
+    assert "paris-1 had dropped 4 events: ask it more often" in told(collecting, "collect")
+
+
 def nothing(_stream: str) -> int:
     return 0
 
@@ -331,8 +402,9 @@ def nodes(project: Project) -> list[tuple[str, node_ssh.NodeSsh]]:
 
 
 def test_an_unknown_node_is_refused_with_one_near(collecting: Project) -> None:
-    with pytest.raises(ConfigurationError, match="did you mean paris-1"):
+    with pytest.raises(ConfigurationError, match="did you mean paris-1") as caught:
         run(collecting, "collect", "paris-11")
+    assert ExitCode.USAGE == caught.value.exit_code
 
 
 def test_nodes_are_reached_as_ansible_reaches_them(collecting: Project, ssh: Ssh) -> None:

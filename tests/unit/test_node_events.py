@@ -71,7 +71,7 @@ def test_an_answer_is_read_line_by_line() -> None:
         (written(1, kind=""), "kind: "),
         (written(1, details=[]), "details: "),
         (written(1, details={"bytes": float("nan")}), "details: "),
-        (written(2**63), "number: "),
+        (written(10**18), "number: "),
         (written(1, at="9999-12-31T23:59:59-12:00"), "at: "),
         (written(1, subject="acme/\x00web"), "subject: "),
         (written(1, kind="\x1b[2J"), "kind: "),

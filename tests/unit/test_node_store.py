@@ -13,13 +13,15 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hoster.node import store as module
+from hoster.node.cli import main
 from hoster.node.errors import NodeError, UnknownVpsError
 from hoster.node.ruleset import Measures
-from hoster.node.store import FIRST_CLASS, VERSION, Known, Measure, Store
+from hoster.node.store import FIRST_CLASS, VERSION, EventId, Known, Measure, Store
 from hoster.node.vps import Vps
 
 if TYPE_CHECKING:
@@ -372,6 +374,85 @@ def test_events_are_handed_out_from_where_one_stopped(store: Store) -> None:
     assert [4, 5] == numbers(3, 2)
     assert [] == numbers(10)
     assert [] == numbers(10_000)
+
+
+def test_what_is_asked_for_by_id_is_of_that_stream(store: Store) -> None:
+    """C4.9: of a state that was made anew since, everything is new."""
+    with store.hold():
+        for _ in range(4):
+            store.append(NOW, "throttle", "acme/web")
+    stream = store.events()[0].stream
+
+    def numbers(of: str, number: int) -> list[int]:
+        return [event.number for event in store.events(EventId(of, number))]
+
+    assert [3, 4] == numbers(stream, 2)
+    assert [] == numbers(stream, 4)
+    assert [1, 2, 3, 4] == numbers("f" * 32, 2)
+    assert [1, 2, 3, 4] == numbers("f" * 32, 10_000)
+
+
+def test_a_state_of_an_older_copy_goes_on_above_what_was_collected_and_says_so_once(
+    store: Store, path: Path
+) -> None:
+    """C4.9: no id is given to two events."""
+    with store.hold():
+        for _ in range(4):
+            store.append(NOW, "throttle", "acme/web")
+    stream = store.events()[0].stream
+
+    [said] = store.events(EventId(stream, 9))
+    assert ("state-set-back", 10, {"known": 4, "collected": 9}) == (
+        *(said.kind, said.number),
+        said.details,
+    )
+    assert [said] == store.events(EventId(stream, 9))
+    assert [] == store.events(EventId(stream, 10))
+    with closing(Store(path)) as other, other.hold():
+        other.append(NOW, "throttle", "acme/web")
+    assert [11] == [event.number for event in store.events(EventId(stream, 10))]
+    assert [1, 2, 3, 4, 10, 11] == [event.number for event in store.events()]
+
+
+def test_a_state_without_any_event_goes_on_above_what_was_collected(store: Store) -> None:
+    with store.hold():
+        store.append(NOW, "throttle", "acme/web")
+    stream = store.events()[0].stream
+    with store.hold():
+        store._db.execute("DELETE FROM event")
+        store._db.execute("DELETE FROM sqlite_sequence")
+
+    assert [("state-set-back", 6)] == [
+        (event.kind, event.number) for event in store.events(EventId(stream, 5))
+    ]
+
+
+def test_of_two_that_ask_at_once_one_is_told_that_the_state_was_set_back(path: Path) -> None:
+    with closing(Store(path)) as store, store.hold():
+        store.append(NOW, "throttle", "acme/web")
+        stream = store.events()[0].stream
+    at_once, told = Barrier(4), []
+
+    def ask() -> None:
+        with closing(Store(path)) as mine:
+            at_once.wait(20)
+            told.append([event.number for event in mine.events(EventId(stream, 7))])
+
+    threads = [Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert [[8]] * 4 == told
+
+
+@pytest.mark.parametrize("said", ["abc", "-1", "1.5", "", "abc:", "f:x", "\u0661", "9" * 19])
+def test_what_is_no_events_id_is_refused(path: Path, said: str) -> None:
+    asked = CliRunner().invoke(main, ["--state", str(path), "events", "--after", said])
+
+    assert 2 == asked.exit_code
+    assert f"«{said}» is neither an event's number nor its id" in asked.output
 
 
 def test_an_event_is_told_in_utc(store: Store) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hoster.node.store import EventId, Store
 
 _PORT_MAX = 65535
+_MOST_DIGITS = 18
+"""Of an event's number; SQLite has room for any of these."""
 
 
 class _Node:
@@ -287,7 +289,7 @@ def _event_id(_context: click.Context, _option: click.Parameter, value: str) -> 
     from hoster.node.store import EventId
 
     stream, _, number = value.rpartition(":")
-    if not (number.isascii() and number.isdigit()):
+    if not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
         raise click.BadParameter(f"«{value}» is neither an event's number nor its id")
     return EventId(stream, int(number)) if stream else int(number)
 

@@ -332,6 +332,8 @@ class Store:
             return
         with self.hold():
             known = self._db.execute(last).fetchone()[0]
+            if known >= number:
+                return  # somebody else asked, too, and it has been said
             self._db.execute("DELETE FROM sqlite_sequence WHERE name = 'event'")
             self._db.execute("INSERT INTO sqlite_sequence VALUES ('event', ?)", (number,))
             self.append(datetime.now(UTC), "state-set-back", "", known=known, collected=number)
