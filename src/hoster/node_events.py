@@ -26,7 +26,8 @@ from pydantic import (
 from hoster.catalogue import NAME
 from hoster.errors import HosterError
 
-MAILED = ("quota-80", "quota-100", "quota-throttle-lifted")
+_LIFTED = "quota-throttle-lifted"
+MAILED = ("quota-80", "quota-100", _LIFTED)
 """Kinds of events that the client hears of; each is its mail's template, too."""
 _MOST = 10**18 - 1
 """Databases and the agent have room for it, and no number, volume or rate comes near."""
@@ -93,7 +94,7 @@ class _Quota(BaseModel):
     ipv4: IPv4Address
     timezone: Annotated[str, AfterValidator(_on_the_map)]
     bytes: Amount
-    quota_bytes: Amount
+    quota_bytes: Amount | None
     throttle_mbit_s: Amount
     cycle_end: Annotated[str, Field(max_length=40), AfterValidator(_iso)]
 
@@ -155,9 +156,11 @@ def notice(event: NodeEvent) -> Notice | None:
     if event.kind not in MAILED or not re.fullmatch(NAME, vps):
         return None
     try:
-        _Quota.model_validate(event.details)
+        quota = _Quota.model_validate(event.details)
     except ValidationError:
         return None
+    if quota.quota_bytes is None and event.kind != _LIFTED:
+        return None  # of unlimited traffic, nothing is used up; but a plan with it lifts
     details = {name: event.details[name] for name in _Quota.model_fields}
     cycle = f"{details['cycle_end']}:{details['quota_bytes']}"
     return Notice(

@@ -116,9 +116,19 @@ def test_what_is_no_clients_business_is_no_mail() -> None:
 def test_a_detail_that_no_mail_can_say_is_no_mail(kind: str, name: str, value: object) -> None:
     """A mail that cannot be rendered would hold up all that wait behind it."""
     assert notice(event(1, kind)) is not None
-    assert notice(event(1, kind, details=DETAILS | {name: value})) is None
+    lifted_by_unlimited = (kind, name, value) == ("quota-throttle-lifted", "quota_bytes", None)
+    asked = notice(event(1, kind, details=DETAILS | {name: value}))
+    assert lifted_by_unlimited == (asked is not None)
     left = {key: said for key, said in DETAILS.items() if key != name}
     assert notice(event(1, kind, details=left)) is None
+
+
+def test_a_plan_with_unlimited_traffic_lifts_the_throttle_and_the_client_is_told() -> None:
+    """C4.10."""
+    unlimited = DETAILS | {"quota_bytes": None}
+
+    assert notice(event(1, "quota-throttle-lifted", details=unlimited)) is not None
+    assert notice(event(1, "quota-100", details=unlimited)) is None
 
 
 ANYTHING = st.recursive(
