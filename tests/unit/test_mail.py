@@ -318,3 +318,13 @@ def test_times_and_volumes_are_the_readers(language: str, day: str, amount: str)
     assert amount == volume(8_120_000_000_000, language)
     assert amount[-1] == volume(999, language)[-1]
     assert volume(2 * 10**9, language).startswith("2 G")
+
+
+@pytest.mark.parametrize(("language", "day"), [("en", "23 November"), ("fr", "23 novembre")])
+def test_a_day_is_that_of_the_readers_clock(language: str, day: str) -> None:
+    """C4.10: before midnight in UTC, after it in Paris; there also in the night of the clocks."""
+    assert f"{day} 2026, 00:30 (Europe/Paris)" == moment(
+        "2026-11-22T23:30:00+00:00", "Europe/Paris", language
+    )
+    for utc, paris in (("00:30", "02:30"), ("01:30", "02:30"), ("02:30", "03:30")):
+        assert f", {paris} (" in moment(f"2026-10-25T{utc}:00+00:00", "Europe/Paris", language)
