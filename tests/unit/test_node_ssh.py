@@ -1,21 +1,22 @@
-"""Host nodes are asked over OpenSSH's own server, through a login shell, as in the field (C4.9)."""
+"""Host nodes are asked by real SSH, through a login shell, as in the field (C4.9)."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import asyncssh
 import pytest
 import yaml
 
@@ -30,18 +31,6 @@ if TYPE_CHECKING:
     from hoster.project import Project
 
 AT = datetime(2026, 3, 15, 10, tzinfo=UTC)
-PRIVILEGE_SEPARATION = Path("/run/sshd")
-"""Where Debian's server wants an empty folder; its unit makes it, which tests do not start."""
-CONFIGURATION = """
-ListenAddress 127.0.0.1:{port}
-HostKey {folder}/host_key
-AuthorizedKeysFile {folder}/key.pub
-PidFile none
-StrictModes no
-UsePAM no
-AuthenticationMethods publickey
-ForceCommand {folder}/{name}/login
-"""
 LOGIN = """#!/bin/sh
 PATH={bin}:/usr/bin:/bin exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 """
@@ -72,17 +61,19 @@ class Servers:
 
     folder: Path
     ports: dict[str, int] = field(default_factory=dict)
-    _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _running: list[Any] = field(default_factory=list)
+    _tasks: set[Any] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         for name in ("key", "host_key"):
             argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)]
             subprocess.run(argv, check=True)
 
     def start(self, name: str, hoster_node: str = AGENT) -> NodeSsh:
         """Serve a node whose ``hoster-node`` is that shell script."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = self.ports[name] = free.getsockname()[1]
         here = self.folder / name
         (here / "bin").mkdir(parents=True)
         self.script(name, "login", LOGIN.format(bin=here / "bin"))
@@ -90,26 +81,42 @@ class Servers:
         if hoster_node:
             agent = {"python": sys.executable, "state": self.state(name), "here": here}
             self.script(name, "bin/hoster-node", hoster_node.format(**agent))
-        configuration = CONFIGURATION.format(port=port, folder=self.folder, name=name)
-        (here / "sshd_config").write_text(configuration)
-        self._serve(here, port)
+        serving = asyncio.run_coroutine_threadsafe(self._serve(here), self._loop)
+        self._running.append(server := serving.result(20))
+        port = self.ports[name] = server.sockets[0].getsockname()[1]
         with (self.folder / "known_hosts").open("a") as known:
             known.write(f"[127.0.0.1]:{port} {(self.folder / 'host_key.pub').read_text()}")
         return self.reach(name)
 
-    def _serve(self, here: Path, port: int) -> None:
-        program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
-        if program is None:
-            pytest.fail("OpenSSH's server is not installed: scripts/setup --for test")
-        with (here / "log").open("w") as log:
-            argv = [program, "-D", "-e", "-f", str(here / "sshd_config")]
-            self._running.append(subprocess.Popen(argv, stderr=log))
-        patience = time.monotonic() + 20
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                return
-            assert time.monotonic() < patience, (here / "log").read_text()
-            time.sleep(0.02)
+    async def _serve(self, here: Path) -> Any:
+        async def handle(process: asyncssh.SSHServerProcess[bytes]) -> None:
+            self._tasks.add(task := asyncio.current_task())
+            run = await asyncio.create_subprocess_exec(
+                str(here / "login"),
+                env=os.environ | {"SSH_ORIGINAL_COMMAND": process.command or ""},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            try:
+                out, err = await run.communicate()
+            finally:
+                if run.returncode is None:
+                    run.kill()
+                    await run.wait()
+                self._tasks.discard(task)
+            process.stdout.write(out)
+            process.stderr.write(err)
+            process.exit(255 if run.returncode is None or run.returncode < 0 else run.returncode)
+
+        return await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=[str(self.folder / "host_key")],
+            authorized_client_keys=str(self.folder / "key.pub"),
+            process_factory=handle,
+            encoding=None,
+        )
 
     def script(self, name: str, path: str, content: str) -> None:
         """Write a program of a node."""
@@ -140,18 +147,27 @@ class Servers:
         return NodeSsh(name, (*self.arguments, *place), becomes_root)
 
     def stop(self) -> None:
-        for server in self._running:
-            server.terminate()
-            server.wait(20)
         for file in self.folder.glob("*/hangs.pid"):
             with suppress(ProcessLookupError):
                 os.kill(int(file.read_text()), signal.SIGKILL)
 
+        async def close() -> None:
+            for server in self._running:
+                server.close()
+                await server.wait_closed()
+            left = list(self._tasks)
+            for task in left:  # of a node that somebody waited for no longer
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(20)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(20)
+        self._loop.close()
+
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[Servers]:
-    if os.geteuid() == 0:
-        PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
     folder = tmp_path / "ssh"
     folder.mkdir()
     served = Servers(folder)
