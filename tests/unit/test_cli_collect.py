@@ -251,7 +251,7 @@ def test_a_mail_server_that_is_away_loses_nothing(
 @pytest.mark.parametrize(
     ("answer", "trouble"),
     [
-        (["sleep", "30"], "no answer within 3 s"),
+        (["sleep", "30"], "no answer within 8 s"),
         (["echo", "Welcome to this node"], "line 1 is no event"),
         (["sh", "-c", "exit 127"], "hoster-node is not installed"),
         (["sh", "-c", "echo 'hoster-node: the disk is full' >&2; exit 1"], "the disk is full"),
@@ -265,7 +265,7 @@ def test_a_node_that_does_not_answer_is_named_and_hinders_no_other(
     ssh.happens("roubaix-1", "vps-new", "acme/db")
     ssh.answers["roubaix-1"] = lambda _command: answer
 
-    said = run(collecting, "collect", "--timeout", "3", code=4)
+    said = run(collecting, "collect", "--timeout", "8", code=4)
 
     good, bad = said["nodes"]
     assert ("paris-1", "", 1) == (good["node"], good["trouble"], good["new"])
