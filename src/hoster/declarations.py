@@ -27,12 +27,27 @@ def _pinned(image: str) -> str:
     return image
 
 
+class FormerDisk(Value):
+    """The disk that a reinstall left behind, until it is erased (C7.5).
+
+    ``installation`` and ``image`` are what it was made as, ``disk_gib`` its size in GiB;
+    ``readable`` says that the VPS has it as a second, read-only disk.
+    """
+
+    installation: Annotated[int, Field(ge=1)]
+    image: Annotated[str, AfterValidator(_pinned)]
+    disk_gib: Annotated[int, Field(ge=1)]
+    readable: bool = False
+
+
 class VpsDeclaration(Value):
     """One VPS as ordered.
 
     ``image`` is pinned (``debian-12@20250703``), ``node`` the host node that carries it,
     ``term_months`` the initial term (C12.1). ``since`` is the day of the order: billing cycles
-    begin on its day of the month (C4.9); without it, on the first.
+    begin on its day of the month (C4.9); without it, on the first. ``installation`` counts the
+    systems that were put on it: each has a disk of its own, and a reinstall keeps the former one
+    until the new system was seen (C6.3).
     """
 
     client: Name
@@ -45,6 +60,8 @@ class VpsDeclaration(Value):
     ssh_keys: tuple[Annotated[str, AfterValidator(checked)], ...] = ()
     term_months: Annotated[int, Field(ge=1, le=60)] = 1
     since: date = date(2000, 1, 1)
+    installation: Annotated[int, Field(ge=1)] = 1
+    former_disk: FormerDisk | None = None
 
     @property
     def full_name(self) -> str:
@@ -67,6 +84,10 @@ class VpsDeclaration(Value):
             "term_months": self.term_months,
             "since": self.since.isoformat(),
         }
+        if self.installation > 1:
+            written["installation"] = self.installation
+        if self.former_disk:
+            written["former_disk"] = self.former_disk.model_dump()
         return written | ({"ssh_keys": list(self.ssh_keys)} if self.ssh_keys else {})
 
 

@@ -43,10 +43,13 @@ SEVERITIES = ("minor", "serious", "severe")
 
 
 class State(StrEnum):
-    """What a VPS is to its client: the measures against it make it so."""
+    """What a VPS is to its client."""
 
     CONNECTED = "connected"
     CUT = "cut off"
+    REINSTALLING = "being reinstalled"
+    ENDING = "being terminated"
+    ENDED = "terminated"
 
 
 class Act(StrEnum):
@@ -56,6 +59,9 @@ class Act(StrEnum):
     RECONNECT = "reconnect"
     SUSPEND = "suspend"
     RESUME = "resume"
+    REINSTALL = "reinstall"
+    GIVE_UP = "give-up"
+    TERMINATE = "terminate"
 
 
 class Grade(StrEnum):
@@ -133,46 +139,64 @@ class Measure:
         return "in force" if self.in_force_at else "wanted"
 
 
+@dataclass(frozen=True)
+class Situation:
+    """What an act finds: the *measures* that are not lifted, and what else is under way."""
+
+    measures: Sequence[Measure] = ()
+    is_reinstalling: bool = False
+    is_ending: bool = False
+    has_ended: bool = False
+
+    @property
+    def state(self) -> State:
+        """What the VPS is to its client."""
+        if self.has_ended:
+            return State.ENDED
+        if self.is_ending:
+            return State.ENDING
+        if self.is_reinstalling:
+            return State.REINSTALLING
+        return State.CUT if self.measures else State.CONNECTED
+
+    def possible(self) -> list[Act]:
+        """Return the acts that make sense now."""
+        kinds = {one.kind for one in self.measures}
+        return [
+            act for act in _POSSIBLE[self.state] if act not in _ENDS or _ENDS[act].value in kinds
+        ]
+
+    def require(self, vps: str, act: Act) -> None:
+        """See that *act* makes sense for *vps* now.
+
+        Raises:
+            RuleError: it does not; with what is possible.
+        """
+        can = self.possible()
+        if act not in can:
+            reason = (
+                f", and no {_NOUNS[_ENDS[act]]} is in force: nothing to {act}"
+                if act in _ENDS and act in _POSSIBLE[self.state]
+                else f": it is not the time to {_VERBS.get(act, act)}"
+            )
+            raise RuleError(
+                f"{vps} is {self.state}{reason}",
+                remedy=f"Possible now: {', '.join(can) or 'nothing'}.",
+            )
+
+
+_ALWAYS = (Act.QUARANTINE, Act.SUSPEND)
+_LIFTING = (Act.RECONNECT, Act.RESUME)
 _POSSIBLE: Mapping[State, Collection[Act]] = {
-    State.CONNECTED: (Act.QUARANTINE, Act.SUSPEND),
-    State.CUT: (Act.QUARANTINE, Act.SUSPEND, Act.RECONNECT, Act.RESUME),
+    State.CONNECTED: (*_ALWAYS, *_LIFTING, Act.REINSTALL, Act.TERMINATE),
+    State.CUT: (*_ALWAYS, *_LIFTING, Act.REINSTALL, Act.TERMINATE),
+    State.REINSTALLING: (*_ALWAYS, Act.RESUME, Act.REINSTALL, Act.GIVE_UP, Act.TERMINATE),
+    State.ENDING: (Act.TERMINATE,),
+    State.ENDED: (),
 }
-
-
-def state_of(measures: Sequence[Measure]) -> State:
-    """Return what the measures against a VPS make it."""
-    return State.CUT if any(not one.is_lifted for one in measures) else State.CONNECTED
-
-
-def possible(measures: Sequence[Measure]) -> list[Act]:
-    """Return the acts that make sense now."""
-    left = [one for one in measures if not one.is_lifted]
-    kinds = {one.kind for one in left}
-    needed = {Act.RECONNECT: Act.QUARANTINE, Act.RESUME: Act.SUSPEND}
-    return [
-        act
-        for act in _POSSIBLE[state_of(measures)]
-        if act not in needed or needed[act].value in kinds
-    ]
-
-
-def require_possible(vps: str, act: Act, measures: Sequence[Measure]) -> None:
-    """See that *act* makes sense for *vps* now.
-
-    Raises:
-        RuleError: it does not; with what is possible.
-    """
-    can = possible(measures)
-    if act not in can:
-        state = state_of(measures)
-        nothing = {
-            Act.RECONNECT: "no quarantine is in force",
-            Act.RESUME: "no suspension is in force",
-        }[act]
-        raise RuleError(
-            f"{vps} is {state}, and {nothing}: nothing to {act}",
-            remedy=f"Possible now: {', '.join(can)}.",
-        )
+_ENDS = {Act.RECONNECT: Act.QUARANTINE, Act.RESUME: Act.SUSPEND}
+_NOUNS = {Act.QUARANTINE: "quarantine", Act.SUSPEND: "suspension"}
+_VERBS = {Act.GIVE_UP: "give a reinstall up"}
 
 
 def grade(table: Mapping[Any, Sequence[str]], severity: str, earlier: int) -> Grade:

@@ -73,6 +73,8 @@ def usage(catalogue: Catalogue, declared: Iterable[VpsDeclaration]) -> Mapping[s
     plans = {name: Resources.of_plan(plan) for name, plan in catalogue.plans.items()}
     for vps in declared:
         taken[vps.node] += plans.get(vps.plan, Resources())
+        if vps.former_disk:
+            taken[vps.node] += Resources(disk_gib=vps.former_disk.disk_gib)
     return taken
 
 
@@ -133,6 +135,25 @@ def judge_resize(
             f"{vps.full_name} cannot switch over: {node.name} is short of {'; '.join(short)}",
             remedy="A switchover cannot be guaranteed (C4.7): choose a plan that fits, or make "
             "room on the node. Nothing was written.",
+        )
+
+
+def judge_reinstall(
+    catalogue: Catalogue, declared: Iterable[VpsDeclaration], vps: VpsDeclaration
+) -> None:
+    """Refuse a reinstall whose new disk has no room beside the old one.
+
+    Raises:
+        NoRoomError: the node has no such disk left; nothing was touched. Contract: C2.1, C6.3.
+    """
+    node, disk = catalogue.nodes[vps.node], catalogue.plans[vps.plan].disk_gib
+    taken = usage(catalogue, declared).get(node.name, Resources())
+    short = shortages(node, taken, Resources(disk_gib=disk))
+    if short:
+        raise NoRoomError(
+            f"{vps.full_name} cannot be reinstalled: {node.name} is short of {'; '.join(short)}; "
+            "the new disk is made beside the old one",
+            remedy="Make room on the node. Nothing was touched.",
         )
 
 

@@ -158,7 +158,9 @@ def test_a_vps_shows_why_it_is_cut_off_and_what_can_be_done(run: Callable[..., A
     assert [("hacked", "in force"), ("unpaid", "wanted")] == [
         (one["ground"], one["stage"]) for one in shown["measures"]
     ]
-    assert {"quarantine", "suspend", "reconnect", "resume"} == set(shown["possible"])
+    assert {"quarantine", "suspend", "reconnect", "resume", "reinstall", "terminate"} == set(
+        shown["possible"]
+    )
     assert "incident-opened" == shown["history"][0]["kind"]
     [other] = run("show", "acme/db", "--json")["vps"]
     assert ("connected", []) == (other["state"], other["measures"])

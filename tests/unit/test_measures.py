@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hoster.catalogue import IncidentPolicy
 from hoster.errors import ConfigurationError, RuleError
-from hoster.incidents import SUSPENSIONS, Act, Grade, State, grade, possible, state_of
+from hoster.incidents import SUSPENSIONS, Act, Grade, State, grade
 from hoster.ledger import Ledger
 
 POLICY = IncidentPolicy()
@@ -59,7 +59,7 @@ def test_a_quarantine_is_wanted_in_force_and_told_once(ledger: Ledger, now: date
         incident.evidence,
         incident.expected_until,
     )
-    assert State.CUT == state_of(ledger.measures(WEB))
+    assert State.CUT == ledger.situation(WEB).state
 
 
 def test_a_reconnection_closes_the_incident_and_tells_it_once(
@@ -77,7 +77,7 @@ def test_a_reconnection_closes_the_incident_and_tells_it_once(
     assert [] == ledger.incidents(WEB, open_only=True)
     assert not ledger.reconnect(WEB, now, policy=POLICY).changed  # the same run again
     assert ["quarantine-in-force", "quarantine-lifted"] == mails(ledger)
-    assert State.CONNECTED == state_of(ledger.measures(WEB))
+    assert State.CONNECTED == ledger.situation(WEB).state
 
 
 def test_each_reason_is_lifted_by_itself(ledger: Ledger, now: datetime) -> None:
@@ -215,8 +215,10 @@ def test_a_vps_is_cut_as_long_as_a_measure_is_left(
             wanted_now = {(one.kind, one.ground) for one in ledger.measures(WEB) if one.is_wanted}
             assert expected == wanted_now
         left = [one for one in ledger.measures(WEB) if not one.is_lifted]
-        assert bool(left) == (state_of(ledger.measures(WEB)) is State.CUT)
-        assert (Act.RECONNECT in possible(left)) == any(one.incident for one in left)
+        assert bool(left) == (ledger.situation(WEB).state is State.CUT)
+        assert (Act.RECONNECT in ledger.situation(WEB).possible()) == any(
+            one.incident for one in left
+        )
         assert ledger.verify_trail().broken is None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from hoster.cli import _common
-from hoster.incidents import KINDS, SEVERITIES, SUSPENSIONS, state_of
+from hoster.incidents import KINDS, SEVERITIES, SUSPENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,9 +146,7 @@ def done(measures: tuple[int, ...]) -> None:
     with Ledger.open(_common.project().ledger_url) as ledger:
         confirmed = ledger.confirm(measures, _now(), content.policy.timezone)
         outbox.send_due(ledger, content.company, _now)
-        left = {
-            one.measure.vps: ledger.measures(one.measure.vps, in_force=True) for one in confirmed
-        }
+        now = {one.measure.vps: ledger.situation(one.measure.vps) for one in confirmed}
     for one in confirmed:
         if not one.told:
             _common.say(f"no client of {one.measure.vps} is known here: nobody was told")
@@ -160,9 +158,11 @@ def done(measures: tuple[int, ...]) -> None:
                 for one in confirmed
             ],
             "now": [
-                f"{vps} is {state_of(some)}"
-                + "".join(f"; {one.kind} for {one.ground}: {one.stage}" for one in some)
-                for vps, some in left.items()
+                f"{vps} is {situation.state}"
+                + "".join(
+                    f"; {one.kind} for {one.ground}: {one.stage}" for one in situation.measures
+                )
+                for vps, situation in now.items()
             ],
         }
     )

@@ -54,19 +54,17 @@ def show(name: str | None, deployed: bool, as_json: bool) -> None:
 
 def _record(name: str) -> dict[str, Any]:
     """Return what the ledger knows of a VPS: its state, why, what can be done, what happened."""
-    from hoster.incidents import possible, state_of
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        measures, history = ledger.measures(name), ledger.trail(name)
+        situation, history = ledger.situation(name), ledger.trail(name)
     return {
-        "state": state_of(measures).value,
+        "state": situation.state.value,
         "measures": [
             {"measure": one.kind, "ground": one.ground, "stage": one.stage, "id": one.id}
-            for one in measures
-            if not one.is_lifted
+            for one in situation.measures
         ],
-        "possible": [act.value for act in possible(measures)],
+        "possible": [act.value for act in situation.possible()],
         "history": [
             {
                 "at": one.at.isoformat(timespec="seconds"),

@@ -22,6 +22,7 @@ from hoster.ledger._schema import (
     ReleasedAddressRow,
 )
 from hoster.ledger._session import FAILED, QUEUED, SENT, actor, note, queue
+from hoster.ledger._systems import Systems
 from hoster.node_events import Collected, NodeEvent, notice
 from hoster.problems import near
 
@@ -73,7 +74,7 @@ class KeptEvent:
     collected_at: datetime
 
 
-class Ledger(Measures, Announcements):
+class Ledger(Measures, Systems, Announcements):
     """One open ledger; every method is one transaction. Times are passed in, aware."""
 
     # --- clients ---

@@ -13,11 +13,18 @@ from hoster.incidents import (
     Act,
     Incident,
     Measure,
+    Situation,
     grade,
-    require_possible,
     require_reconnection,
 )
-from hoster.ledger._schema import ClientRow, EventRow, IncidentRow, MeasureRow
+from hoster.ledger._schema import (
+    ClientRow,
+    EventRow,
+    IncidentRow,
+    MeasureRow,
+    ReinstallRow,
+    TerminationRow,
+)
 from hoster.ledger._session import Sessions, actor, note, queue
 
 if TYPE_CHECKING:
@@ -62,9 +69,10 @@ class Measures(Sessions):
     ) -> Wanted:
         """Open an incident and want its quarantine; otherwise, the one of that kind in force."""
         with self._transaction() as session:
-            for known in _left(session, vps, Act.QUARANTINE):
+            situation(session, vps).require(vps, Act.QUARANTINE)
+            for known in left(session, vps, Act.QUARANTINE):
                 if known.ground == kind and known.lift_wanted_at is None:
-                    return Wanted(_measure(known), changed=False)
+                    return Wanted(measure(known), changed=False)
             incident = IncidentRow(
                 vps=vps,
                 kind=kind,
@@ -93,9 +101,10 @@ class Measures(Sessions):
     def suspend(self, vps: str, reason: str, why: str, now: datetime) -> Wanted:
         """Want a suspension; the one for that reason, where it is in force (C15.1)."""
         with self._transaction() as session:
-            for known in _left(session, vps, Act.SUSPEND):
+            situation(session, vps).require(vps, Act.SUSPEND)
+            for known in left(session, vps, Act.SUSPEND):
                 if known.ground == reason and known.lift_wanted_at is None:
-                    return Wanted(_measure(known), changed=False)
+                    return Wanted(measure(known), changed=False)
             return _want(session, vps, Act.SUSPEND, reason, now, why=why)
 
     def reconnect(
@@ -116,7 +125,7 @@ class Measures(Sessions):
         with self._transaction() as session:
             row = self._one(session, vps, Act.RECONNECT, Act.QUARANTINE, incident=incident)
             if row.lift_wanted_at is not None:
-                return Wanted(_measure(row), changed=False)
+                return Wanted(measure(row), changed=False)
             about = _incident(session.get_one(IncidentRow, row.incident))
             since = about.opened_at - policy.recurrence
             earlier = session.scalar(
@@ -130,7 +139,7 @@ class Measures(Sessions):
             )
             verdict = grade(policy.after_correction, about.severity, earlier or 0)
             require_reconnection(about, verdict, override)
-            return _unwant(session, row, now, override)
+            return unwant(session, row, now, override)
 
     def resume(self, vps: str, reason: str, why: str, now: datetime) -> Wanted:
         """Want the end of the suspension for *reason*, and of no other measure (C15.1).
@@ -141,8 +150,8 @@ class Measures(Sessions):
         with self._transaction() as session:
             row = self._one(session, vps, Act.RESUME, Act.SUSPEND, ground=reason)
             if row.lift_wanted_at is not None:
-                return Wanted(_measure(row), changed=False)
-            return _unwant(session, row, now, why)
+                return Wanted(measure(row), changed=False)
+            return unwant(session, row, now, why)
 
     @staticmethod
     def _one(
@@ -158,16 +167,16 @@ class Measures(Sessions):
             is_named = ground in {"", row.ground} and incident in {None, row.incident}
             return row.kind == kind and is_named
 
-        left = list(_left(session, vps))
-        mine = [row for row in left if fits(row)]
+        there = list(left(session, vps))
+        mine = [row for row in there if fits(row)]
         if len(mine) == 1:
             return mine[0]
         lifted = select(MeasureRow).where(MeasureRow.vps == vps, MeasureRow.lifted_at.is_not(None))
         before = list(filter(fits, session.scalars(lifted.order_by(MeasureRow.id.desc()))))
         if not mine and before:
             return before[0]  # the same act again
-        require_possible(vps, act, [_measure(row) for row in left])
-        of_kind = [row for row in left if row.kind == kind]
+        situation(session, vps).require(vps, act)
+        of_kind = [row for row in there if row.kind == kind]
         known = ", ".join(
             f"{row.incident} ({row.ground})" if row.incident else row.ground for row in of_kind
         )
@@ -185,7 +194,12 @@ class Measures(Sessions):
             ConfigurationError: there is no measure of a number.
         """
         with self._transaction() as session:
-            return [_confirm(session, number, now, timezone) for number in numbers]
+            return [confirm(session, number, now, timezone) for number in numbers]
+
+    def situation(self, vps: str) -> Situation:
+        """Return what an act would find."""
+        with self._reading() as session:
+            return situation(session, vps)
 
     def measures(self, vps: str | None = None, *, in_force: bool = False) -> list[Measure]:
         """Return the measures against *vps*, or against all, oldest first."""
@@ -193,7 +207,7 @@ class Measures(Sessions):
         wanted = wanted.where(MeasureRow.vps == vps) if vps else wanted
         wanted = wanted.where(MeasureRow.lifted_at.is_(None)) if in_force else wanted
         with self._reading() as session:
-            return [_measure(row) for row in session.scalars(wanted)]
+            return [measure(row) for row in session.scalars(wanted)]
 
     def incidents(self, vps: str | None = None, *, open_only: bool = False) -> list[Incident]:
         """Return the incidents of *vps*, or of all, oldest first."""
@@ -217,7 +231,24 @@ class Measures(Sessions):
             return audit.verify(map(_entry, rows), anchor)
 
 
-def _left(session: Session, vps: str, kind: Act | None = None) -> Iterator[MeasureRow]:
+def situation(session: Session, vps: str) -> Situation:
+    """Return what an act finds of *vps*."""
+    reinstall = select(ReinstallRow.id).where(
+        ReinstallRow.vps == vps,
+        ReinstallRow.finished_at.is_(None),
+        ReinstallRow.given_up_at.is_(None),
+    )
+    end = session.scalar(select(TerminationRow).where(TerminationRow.vps == vps))
+    return Situation(
+        measures=tuple(measure(row) for row in left(session, vps)),
+        is_reinstalling=session.scalar(reinstall.limit(1)) is not None,
+        is_ending=end is not None,
+        has_ended=end is not None and end.finished_at is not None,
+    )
+
+
+def left(session: Session, vps: str, kind: Act | None = None) -> Iterator[MeasureRow]:
+    """Yield the measures against *vps* that are not lifted."""
     wanted = select(MeasureRow).where(MeasureRow.vps == vps, MeasureRow.lifted_at.is_(None))
     wanted = wanted.where(MeasureRow.kind == kind) if kind else wanted
     yield from session.scalars(wanted.order_by(MeasureRow.id)).all()
@@ -245,22 +276,24 @@ def _want(
     session.add(row)
     session.flush()
     note(session, now, f"{kind.value}-wanted", vps, measure=row.id, ground=ground, note=why)
-    return Wanted(_measure(row), changed=True)
+    return Wanted(measure(row), changed=True)
 
 
-def _unwant(session: Session, row: MeasureRow, now: datetime, why: str) -> Wanted:
+def unwant(session: Session, row: MeasureRow, now: datetime, why: str) -> Wanted:
+    """Want the end of a measure."""
     row.lift_wanted_at, row.lift_author, row.lift_note = now, actor(), why
     note(session, now, f"{row.kind}-unwanted", row.vps, measure=row.id, ground=row.ground, note=why)
-    return Wanted(_measure(row), changed=True)
+    return Wanted(measure(row), changed=True)
 
 
-def _confirm(session: Session, number: int, now: datetime, timezone: str) -> Confirmed:
+def confirm(session: Session, number: int, now: datetime, timezone: str) -> Confirmed:
+    """Note that its node did what a measure waits for, and tell the client, once."""
     row = session.get(MeasureRow, number)
     if row is None:
         raise ConfigurationError(f"the ledger has no measure {number}", remedy="hoster measures")
     lifting = row.lift_wanted_at is not None
     if row.lifted_at is not None or (row.in_force_at is not None and not lifting):
-        return Confirmed(_measure(row), changed=False)
+        return Confirmed(measure(row), changed=False)
     if lifting:
         row.lifted_at = now
         happened = "lifted"
@@ -275,7 +308,7 @@ def _confirm(session: Session, number: int, now: datetime, timezone: str) -> Con
     note(session, now, f"{row.kind}-{happened}", row.vps, measure=row.id, ground=row.ground)
     session.flush()
     return Confirmed(
-        _measure(row),
+        measure(row),
         changed=True,
         told=_tell(session, row, incident, happened=happened, now=now, timezone=timezone),
     )
@@ -302,7 +335,7 @@ def _tell(
         "incident": row.incident,
         "reinstall": bool(incident and incident.reinstall),
         "expected_until": until.isoformat() if until else None,
-        "left": sorted({other.ground for other in _left(session, row.vps)}),
+        "left": sorted({other.ground for other in left(session, row.vps)}),
     }
     queue(
         session,
@@ -315,7 +348,8 @@ def _tell(
     return True
 
 
-def _measure(row: MeasureRow) -> Measure:
+def measure(row: MeasureRow) -> Measure:
+    """Return what a row says."""
     return Measure(**{one.name: getattr(row, one.name) for one in fields(Measure)})
 
 

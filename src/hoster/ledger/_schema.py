@@ -170,6 +170,43 @@ class MeasureRow(Base):
     lifted_at: Mapped[datetime | None]
 
 
+class ReinstallRow(Base):
+    """A new system for a VPS (`hoster.systems.Reinstall`)."""
+
+    __tablename__ = "reinstall"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    vps: Mapped[str] = mapped_column(String(63), index=True)
+    request: Mapped[str] = mapped_column(String(200))
+    image: Mapped[str] = mapped_column(String(100))
+    installation: Mapped[int]
+    former_installation: Mapped[int]
+    former_image: Mapped[str] = mapped_column(String(100))
+    keep_days: Mapped[int]
+    author: Mapped[str] = mapped_column(String(64))
+    wanted_at: Mapped[datetime]
+    seen_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    given_up_at: Mapped[datetime | None]
+    erase_after: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
+
+
+class TerminationRow(Base):
+    """The end of a VPS (`hoster.systems.Termination`); the record of the deletion."""
+
+    __tablename__ = "termination"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    vps: Mapped[str] = mapped_column(String(63), unique=True)
+    reason: Mapped[str] = mapped_column(String(20))
+    note: Mapped[str]
+    lost: Mapped[dict[str, Any]]
+    author: Mapped[str] = mapped_column(String(64))
+    wanted_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
 class NodeEventRow(Base):
     """Something that a host node told; only ever added, and once (`hoster.node_events`)."""
 

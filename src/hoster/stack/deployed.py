@@ -14,7 +14,8 @@ class DeployedVps:
     """The facts of a VPS that a later declaration is judged against.
 
     ``image`` is the pinned reference (``debian-12@20250703``), ``disk_gib`` the size of the
-    root disk, ``ipv4`` the dotted address.
+    root disk, ``ipv4`` the dotted address. ``former`` is the installation whose disk a reinstall
+    left behind, 0 where there is none.
     """
 
     location: str
@@ -23,12 +24,17 @@ class DeployedVps:
     image: str
     plan: str
     disk_gib: int
+    installation: int = 1
+    former: int = 0
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any]) -> DeployedVps:
         """Read the outputs of a `VirtualServer`; numbers come back from Pulumi as floats."""
-        facts = {field.name: outputs[field.name] for field in fields(cls)}
-        return cls(**{**facts, "disk_gib": int(facts["disk_gib"])})
+        facts: dict[str, Any] = {
+            field.name: outputs.get(field.name, field.default) for field in fields(cls)
+        }
+        whole = {name: int(fact) for name, fact in facts.items() if isinstance(fact, float)}
+        return cls(**(facts | whole))
 
     def outputs(self) -> dict[str, str | int]:
         """The facts as `VirtualServer` registers them."""
@@ -48,11 +54,8 @@ _REASONS = {
         "an edit cannot move a disk from one host node to another (C6.3)",
         "Put the node back: the disk and its data are there.",
     ),
-    "image": (
-        "the image is pinned by the order; an edit would leave the disk as it is",
-        "A new system comes by playbooks/reinstall-vps.yml, never by an edit.",
-    ),
 }
+_BY_REINSTALL = "A new system comes by playbooks/reinstall-vps.yml, never by an edit."
 
 
 def violations(name: str, before: DeployedVps, declared: DeployedVps) -> list[str]:
@@ -68,6 +71,7 @@ def violations(name: str, before: DeployedVps, declared: DeployedVps) -> list[st
         for field, (reason, remedy) in _REASONS.items()
         if getattr(before, field) != getattr(declared, field)
     ]
+    found += _installations(name, before, declared)
     if declared.disk_gib < before.disk_gib:
         found.append(
             f"{name}: plan {declared.plan} has a disk of {declared.disk_gib} GiB and the disk of "
@@ -75,3 +79,29 @@ def violations(name: str, before: DeployedVps, declared: DeployedVps) -> list[st
             "Choose a plan with at least as much disk, or order a new VPS."
         )
     return found
+
+
+def _installations(name: str, before: DeployedVps, declared: DeployedVps) -> list[str]:
+    """Say what is wrong with a change of the system; a reinstall, and the way back, are right."""
+    if declared.installation == before.installation:
+        if declared.image != before.image:
+            return [
+                f"{name}: image is {before.image} and the declaration says {declared.image}, but "
+                "the image is pinned by the order; an edit would leave the disk as it is. "
+                f"{_BY_REINSTALL}"
+            ]
+        if declared.former not in {0, before.former}:
+            return [
+                f"{name}: former_disk names installation {declared.former}, and there is no such "
+                f"disk. {_BY_REINSTALL}"
+            ]
+        return []
+    forward = not before.former and declared.former == before.installation
+    back = declared.installation == before.former and not declared.former
+    if forward or back:
+        return []
+    return [
+        f"{name}: installation is {before.installation} and the declaration says "
+        f"{declared.installation}, but the disk of installation {before.installation} would be "
+        f"left behind (C6.3). {_BY_REINSTALL}"
+    ]

@@ -119,6 +119,8 @@ def _facts(vps: VpsDeclaration, catalogue: Catalogue) -> DeployedVps:
         image=vps.image,
         plan=vps.plan,
         disk_gib=catalogue.plans[vps.plan].disk_gib,
+        installation=vps.installation,
+        former=vps.former_disk.installation if vps.former_disk else 0,
     )
 
 
@@ -146,6 +148,7 @@ def _arguments(
             memory_mib=policy.headroom.memory_mib,
             memory_slots=policy.headroom.memory_slots,
         ),
+        former_disk=vps.former_disk,
     )
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_libvirt as libvirt
 
+from hoster import systems
 from hoster.stack import first_boot
 from hoster.templates import render
 
 if TYPE_CHECKING:
+    from hoster.declarations import FormerDisk
     from hoster.stack.deployed import DeployedVps
     from hoster.stack.first_boot import Network
 
@@ -49,11 +51,17 @@ class VirtualServerArgs:
     storage_pool: str
     bridge: str
     headroom: Headroom
+    former_disk: FormerDisk | None = None
 
     @property
     def domain(self) -> str:
         """The name on the host node; the dot keeps ``a-b/c`` and ``a/b-c`` apart."""
         return self.full_name.replace("/", ".")
+
+    @property
+    def instance(self) -> str:
+        """The name of the system on it: cloud-init sets a system up once for each."""
+        return systems.instance(self.domain, self.facts.installation)
 
     @property
     def hostname(self) -> str:
@@ -65,7 +73,8 @@ class VirtualServer(pulumi.ComponentResource):
     """A VPS with its own disk (C2.1), its fixed IPv4 (C4.3) and its plan (C4.1, C4.7).
 
     Nothing of it is ever replaced: the disk is protected and grows in place, the domain keeps
-    its UUID, MAC and tap. No agent and no key of the hoster's goes in (C4.4).
+    its UUID, MAC and tap. A reinstall gives it another disk beside the former one, which stays,
+    protected too, until it is erased (C7.5). No agent and no key of the hoster's goes in (C4.4).
 
     Attributes:
         uuid: the domain's UUID on its host node.
@@ -76,21 +85,35 @@ class VirtualServer(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: VirtualServerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        facts = args.facts.outputs()
-        super().__init__("hoster:vps:VirtualServer", name, {**facts}, opts)
-        self.register_outputs(facts)
-        disk = self._root_disk(name, args)
+        outputs = args.facts.outputs()
+        super().__init__("hoster:vps:VirtualServer", name, {**outputs}, opts)
+        self.register_outputs(outputs)
+        facts = args.facts
+        disk = self._disk(
+            name, args, image=facts.image, installation=facts.installation, gib=facts.disk_gib
+        )
+        former = args.former_disk and self._disk(
+            name,
+            args,
+            image=args.former_disk.image,
+            installation=args.former_disk.installation,
+            gib=args.former_disk.disk_gib,
+        )
+        readable = former if args.former_disk and args.former_disk.readable else None
         seed = self._seed(name, args)
-        self.uuid = self._domain(name, args, disk, seed).id
+        disks = [disk, readable] if readable else [disk]
+        self.uuid = self._domain(name, args, disks, seed).id
 
-    def _root_disk(self, name: str, args: VirtualServerArgs) -> libvirt.Volume:
+    def _disk(
+        self, name: str, args: VirtualServerArgs, *, image: str, installation: int, gib: int
+    ) -> libvirt.Volume:
         return libvirt.Volume(
-            f"{name}-disk",
-            name=f"{args.domain}.qcow2",
+            systems.instance(f"{name}-disk", installation),
+            name=systems.volume(args.domain, installation),
             pool=args.storage_pool,
-            base_volume_name=f"{args.facts.image}.qcow2",
+            base_volume_name=f"{image}.qcow2",
             format="qcow2",
-            size=args.facts.disk_gib * GIB,
+            size=gib * GIB,
             opts=pulumi.ResourceOptions(parent=self, protect=True),
         )
 
@@ -104,11 +127,11 @@ class VirtualServer(pulumi.ComponentResource):
             )
 
         return libvirt.CloudInitDisk(
-            f"{name}-seed",
-            name=f"{args.domain}.seed.iso",
+            systems.instance(f"{name}-seed", args.facts.installation),
+            name=f"{args.instance}.seed.iso",
             pool=args.storage_pool,
             user_data=args.password_hash.apply(user_data),
-            meta_data=first_boot.meta_data(instance_id=args.domain, hostname=args.hostname),
+            meta_data=first_boot.meta_data(instance_id=args.instance, hostname=args.hostname),
             network_config=first_boot.network_config(args.network),
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -117,7 +140,7 @@ class VirtualServer(pulumi.ComponentResource):
         self,
         name: str,
         args: VirtualServerArgs,
-        disk: libvirt.Volume,
+        disks: list[libvirt.Volume],
         seed: libvirt.CloudInitDisk,
     ) -> libvirt.Domain:
         return libvirt.Domain(
@@ -128,7 +151,7 @@ class VirtualServer(pulumi.ComponentResource):
             vcpu=args.vcpus,
             memory=args.memory_mib,
             autostart=True,
-            disks=[libvirt.DomainDiskArgs(volume_id=disk.id)],
+            disks=[libvirt.DomainDiskArgs(volume_id=disk.id) for disk in disks],
             cloudinit=seed.id,
             network_interfaces=[
                 libvirt.DomainNetworkInterfaceArgs(bridge=args.bridge, mac=args.network.mac)
