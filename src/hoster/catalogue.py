@@ -245,6 +245,11 @@ class Headroom(Value):
 class IncidentPolicy(Value):
     """What follows a security incident once the client has corrected the problem (C6.2, C15.1)."""
 
+    former_disk_days: Annotated[int, Field(ge=1, le=365)] = Field(
+        7,
+        description="How long a client can read the disk of its former system, where it asked "
+        "for that (C7.5).",
+    )
     recurrence_days: Annotated[int, Field(ge=0, le=3650)] = Field(
         365, description="An earlier incident of the VPS counts for so long."
     )

@@ -139,6 +139,32 @@ def with_plan(file: Path, name: str, plan: str) -> str:
     return _edited(file, change)
 
 
+def with_system(file: Path, vps: VpsDeclaration, sealed: str | None = None) -> str:
+    """Return the text of *file* with the system of *vps*, and its sealed password hash if given."""
+
+    def change(document: Any) -> None:
+        written, fields = vps.fields_written(), document["config"][CONFIG_VPS][vps.name]
+        for key in ("image", "installation", "former_disk"):
+            if key in written:
+                fields[key] = written[key]
+            else:
+                fields.pop(key, None)
+        if sealed is not None:
+            document["config"].setdefault(CONFIG_ACCESS, {})[vps.name] = {"secure": sealed}
+
+    return _edited(file, change)
+
+
+def without(file: Path, name: str) -> str:
+    """Return the text of *file* with nothing of the VPS *name*; all else stays."""
+
+    def remove(document: Any) -> None:
+        for key in (CONFIG_VPS, CONFIG_ACCESS):
+            document["config"].get(key, {}).pop(name, None)
+
+    return _edited(file, remove)
+
+
 def write(file: Path, text: str) -> None:
     """Replace *file* with *text*, all or nothing, surviving a power cut."""
     mode = file.stat().st_mode & 0o7777 if file.exists() else 0o644

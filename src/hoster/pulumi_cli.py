@@ -1,9 +1,11 @@
-"""The three things that the toolkit asks of the ``pulumi`` command itself."""
+"""What the toolkit asks of the ``pulumi`` command itself."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import socket
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from hoster.declaration_files import write
 from hoster.errors import ConfigurationError, ToolError
@@ -19,6 +22,13 @@ if TYPE_CHECKING:
     from hoster.project import Project
 
 TIMEOUT_SECONDS = 120
+DEPLOY_SECONDS = 1800
+"""A disk may be copied, and a guest gets its minute to shut down."""
+LOCKED_SECONDS = 300
+"""How long to wait for somebody else who works on the same stack."""
+VOLUME = "libvirt:index/volume:Volume"
+_HOLDER = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")
+_CHANGED = re.compile(r"^\s*[+~-]+ *\d+ (created|updated|deleted|replaced)", re.MULTILINE)
 
 
 class _ExistsError(ToolError):
@@ -27,6 +37,10 @@ class _ExistsError(ToolError):
 
 class _UnknownError(ToolError):
     """There is no stack of that name."""
+
+
+class _LockedError(ToolError):
+    """Somebody works on the stack."""
 
 
 def ensure_stack(project: Project, client: str) -> None:
@@ -83,6 +97,98 @@ def stack_outputs(project: Project, client: str) -> dict[str, Any]:
     return outputs
 
 
+def deploy(project: Project, client: str) -> bool:
+    """Make *client*'s declaration so; return whether that changed anything.
+
+    A run that was killed leaves its lock: where its process was on this machine and is gone, the
+    lock is taken away; for anybody else's it is waited.
+
+    Raises:
+        ToolError: Pulumi is missing or refused; or somebody else works on the stack for minutes.
+    """
+    said = _patiently(
+        project, client, "up", "--yes", "--skip-preview", "--stack", client, "--color", "never"
+    )
+    return _CHANGED.search(said) is not None
+
+
+def unprotect(project: Project, client: str, vps: str, installation: int | None = None) -> bool:
+    """Let the next `deploy` delete volumes of *vps*, if its declaration does not have them.
+
+    All of its volumes, or that of one *installation*. Returns whether any was protected.
+
+    Raises:
+        ToolError: Pulumi is missing or refused.
+    """
+    urns = [
+        urn
+        for urn, resource in _resources(project, client).items()
+        if resource["type"] == VOLUME
+        and resource.get("parent", "").endswith(f"::{vps}")
+        and resource.get("protect")
+        and installation in {None, _installation(resource)}
+    ]
+    if urns:
+        _patiently(project, client, "state", "unprotect", *urns, "--yes", "--stack", client)
+    return bool(urns)
+
+
+def remove_stack(project: Project, client: str) -> bool:
+    """Remove a stack that holds nothing any more, and its declaration; False where it was gone.
+
+    Raises:
+        ToolError: it still holds a resource, which stays; Pulumi is missing or refused.
+    """
+    try:
+        left = [one["type"] for one in _resources(project, client).values()]
+    except _UnknownError:
+        return False
+    if held := [kind for kind in left if kind != "pulumi:pulumi:Stack"]:
+        raise ToolError(f"the stack {client} still holds {len(held)} resources: {held[0]}")
+    stack = ("--yes", "--stack", client)
+    _patiently(project, client, "destroy", "--skip-preview", *stack)
+    _patiently(project, client, "stack", "rm", "--remove-backups", *stack)
+    return True
+
+
+def _resources(project: Project, client: str) -> dict[str, Any]:
+    exported = json.loads(_pulumi(project, "stack", "export", "--stack", client))
+    return {one["urn"]: one for one in exported["deployment"].get("resources") or []}
+
+
+def _installation(volume: dict[str, Any]) -> int:
+    number = volume["urn"].rpartition("::")[2].rpartition(".")[2]
+    return int(number) if number.isdecimal() else 1
+
+
+def _patiently(project: Project, client: str, *arguments: str) -> str:
+    """Run a command on a stack that somebody else may be working on."""
+
+    def attempt() -> str:
+        try:
+            return _pulumi(project, *arguments, "--non-interactive", seconds=DEPLOY_SECONDS)
+        except _LockedError as error:
+            if _holders_are_gone(str(error)):
+                _pulumi(project, "cancel", "--yes", "--stack", client)
+            raise
+
+    return Retrying(
+        retry=retry_if_exception_type(_LockedError),
+        stop=stop_after_delay(LOCKED_SECONDS),
+        wait=wait_fixed(1),
+        reraise=True,
+    )(attempt)
+
+
+def _holders_are_gone(refusal: str) -> bool:
+    """Whether the processes that locked a stack were on this machine, and are there no more."""
+    holders = _HOLDER.findall(refusal)
+    here = socket.gethostname()
+    return bool(holders) and all(
+        host == here and not Path(f"/proc/{pid}").exists() for host, pid in holders
+    )
+
+
 def _encryption(project: Project, client: str) -> dict[str, str]:
     """Return what the stack's file has to say of its encryption, out of the stack's state."""
     exported = json.loads(_pulumi(project, "stack", "export", "--stack", client))
@@ -99,7 +205,9 @@ def _has_encryption(declaration: Path) -> bool:
     return bool({"encryptionsalt", "encryptedkey", "secretsprovider"} & set(document))
 
 
-def _pulumi(project: Project, *arguments: str, text: str | None = None) -> str:
+def _pulumi(
+    project: Project, *arguments: str, text: str | None = None, seconds: int = TIMEOUT_SECONDS
+) -> str:
     if shutil.which("pulumi") is None:
         raise ToolError(
             "pulumi is not on PATH; it deploys and encrypts declarations",
@@ -108,25 +216,30 @@ def _pulumi(project: Project, *arguments: str, text: str | None = None) -> str:
     argv = ["pulumi", "--cwd", str(project.program), *arguments]
     try:
         done = subprocess.run(
-            argv, input=text, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            argv, input=text, capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise ToolError(
-            f"`{' '.join(argv)}` gave no answer in {TIMEOUT_SECONDS} s",
+            f"`{' '.join(argv)}` gave no answer in {seconds} s",
             remedy="Look for a lock: `pulumi cancel`, or a backend that is out of reach.",
         ) from error
     if done.returncode != 0:
-        raise _refusal(arguments, done.stderr)
+        # An update tells what went wrong among what it did, the rest on standard error.
+        raise _refusal(arguments, "\n".join(filter(None, (done.stdout, done.stderr))))
     return done.stdout
 
 
-def _refusal(arguments: tuple[str, ...], stderr: str) -> Exception:
-    reason = stderr.strip() or "no reason given"
+def _refusal(arguments: tuple[str, ...], said: str) -> Exception:
+    reason = said.strip() or "no reason given"
     if "passphrase" in reason:
         return ConfigurationError(
             f"pulumi {arguments[0]}: {reason}",
             remedy="Set PULUMI_CONFIG_PASSPHRASE_FILE to the file with the company's passphrase.",
         )
-    kinds = {"already exists": _ExistsError, "no stack named": _UnknownError}
+    kinds = {
+        "already exists": _ExistsError,
+        "no stack named": _UnknownError,
+        "currently locked": _LockedError,
+    }
     kind = next((kinds[text] for text in kinds if text in reason), ToolError)
     return kind(f"pulumi {' '.join(arguments[:2])}: {reason}")

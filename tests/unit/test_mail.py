@@ -17,6 +17,7 @@ from hoster.clients import Client, client_of
 from hoster.errors import ConfigurationError
 from hoster.incidents import KINDS, SUSPENSIONS
 from hoster.mail import MailNotTakenError, compose, send
+from hoster.systems import TERMINATIONS
 from hoster.templates import folder, moment, volume
 
 if TYPE_CHECKING:
@@ -274,6 +275,7 @@ EVERY_VALUE: dict[str, Any] = VALUES | {
     "what": "openssl, DSA-5999",
     "until": "2026-03-15T12:00:00+00:00",
     "announcement": 4,
+    "former_until": "2026-03-22T10:00:00+00:00",
 }
 
 
@@ -288,8 +290,14 @@ def test_every_mail_is_rendered_with_every_value(
 ) -> None:
     """C4.10, C6.1, C7.4: whatever it is about, whole sentences; nothing is left of a template."""
     client = client_of(details | {"language": language})
-    less = {"reinstall": False, "expected_until": None, "left": [], "what": ""}
-    for ground, other in itertools.product(KINDS | SUSPENSIONS, ({}, less)):
+    less = {
+        "reinstall": False,
+        "expected_until": None,
+        "left": [],
+        "what": "",
+        "former_until": None,
+    }
+    for ground, other in itertools.product(KINDS | SUSPENSIONS | TERMINATIONS, ({}, less)):
         message = compose(
             template.removesuffix(".txt.j2"),
             client=client,

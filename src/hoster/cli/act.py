@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from hoster.cli import _common
+from hoster.cli import _common, act_systems
 from hoster.incidents import KINDS, SEVERITIES, SUSPENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hoster.incidents import Measure
     from hoster.ledger import Ledger, Wanted
 
 _NAMES = click.argument("names", nargs=-1, required=True, metavar="VPS[,VPS]...")
@@ -181,22 +182,25 @@ def _record(
     nodes: dict[str, list[dict[str, Any]]] = {}
     for node, one in wanted:
         measure = one.measure
-        nodes.setdefault(node, []).append(
-            {
-                "vps": measure.vps,
-                "measure": measure.id,
-                "kind": "quarantine",
-                "as": measure.name,
-                "lift": not measure.is_wanted,
-                "reason": f"{measure.kind}: {measure.ground}",
-            }
-        )
+        nodes.setdefault(node, []).append(job_of(measure))
     _common.print_json(
         {
             "changed": any(one.changed for _, one in wanted),
             "nodes": [{"node": node, "measures": some} for node, some in nodes.items()],
         }
     )
+
+
+def job_of(measure: Measure) -> dict[str, Any]:
+    """Return what a host node has to do about a measure, as `hoster-node measures` reads it."""
+    return {
+        "vps": measure.vps,
+        "measure": measure.id,
+        "kind": "quarantine",
+        "as": measure.name,
+        "lift": not measure.is_wanted,
+        "reason": f"{measure.kind}: {measure.ground}",
+    }
 
 
 def _nodes(names: tuple[str, ...]) -> dict[str, str]:
@@ -219,3 +223,7 @@ def _nodes(names: tuple[str, ...]) -> dict[str, str]:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+for _command in act_systems.COMMANDS:
+    act.add_command(_command)

@@ -58,11 +58,21 @@ def _record(name: str) -> dict[str, Any]:
 
     with Ledger.open(_common.project().ledger_url) as ledger:
         situation, history = ledger.situation(name), ledger.trail(name)
+        reinstalls = ledger.reinstalls(name)
     return {
         "state": situation.state.value,
         "measures": [
             {"measure": one.kind, "ground": one.ground, "stage": one.stage, "id": one.id}
             for one in situation.measures
+        ],
+        "systems": [
+            {
+                "image": one.image,
+                "request": one.request,
+                "stage": one.stage,
+                "former_disk_until": one.erase_after if not one.erased_at else None,
+            }
+            for one in reinstalls
         ],
         "possible": [act.value for act in situation.possible()],
         "history": [
@@ -81,6 +91,8 @@ def _say_record(row: dict[str, Any]) -> None:
     _common.say(f"{row['name']} is {row['state']}")
     for one in row["measures"]:
         _common.say(f"  {one['measure']} for {one['ground']}: {one['stage']}")
+    for one in row["systems"]:
+        _common.say(f"  reinstall with {one['image']} ({one['request']}): {one['stage']}")
     _common.say(f"Possible now: {', '.join(row['possible'])}. History: hoster audit.")
 
 

@@ -22,7 +22,7 @@ from hoster.ledger._schema import (
     ReleasedAddressRow,
 )
 from hoster.ledger._session import FAILED, QUEUED, SENT, actor, note, queue
-from hoster.ledger._systems import Systems
+from hoster.ledger._systems import Systems, require_unseen
 from hoster.node_events import Collected, NodeEvent, notice
 from hoster.problems import near
 
@@ -37,6 +37,7 @@ __all__ = [
     "Told",
     "Wanted",
     "actor",
+    "require_unseen",
 ]
 
 if TYPE_CHECKING:

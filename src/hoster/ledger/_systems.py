@@ -45,7 +45,7 @@ class Systems(Sessions):
         a reinstall do, and where none is open any more, the one that was answered last.
 
         Raises:
-            RuleError: nothing asks for it.
+            RuleError: nothing asks for it, or another reinstall is under way.
         """
         with self._reading() as session:
             known = session.scalars(
@@ -55,6 +55,7 @@ class Systems(Sessions):
             ).all()
             if known and known[0].finished_at is None and request in {"", known[0].request}:
                 return known[0].request, _reinstall(known[0])
+            _require_no_other(session, vps)
             incident = session.scalar(_demanding(vps).limit(1))
             wanted = request or (f"incident-{incident.id}" if incident else "")
             for row in known:
@@ -86,11 +87,7 @@ class Systems(Sessions):
         """
         with self._transaction() as session:
             situation(session, vps).require(vps, Act.REINSTALL)
-            if (other := session.scalars(_open(vps)).first()) is not None:
-                raise RuleError(
-                    f"{vps} is being reinstalled already, as {other.request} asked",
-                    remedy="Finish that first, or give it up: playbooks/give-up-reinstall.yml.",
-                )
+            _require_no_other(session, vps)
             codes = _codes_row(session, vps)
             codes.password, codes.password_hash = _new_codes(vps, user)
             codes.user = user
@@ -135,15 +132,19 @@ class Systems(Sessions):
         with self._reading() as session:
             return _reinstall(_reinstall_row(session, number))
 
-    def open_reinstall(self, vps: str) -> Reinstall:
-        """Return the reinstall of *vps* that is under way.
+    def last_reinstall(self, vps: str) -> Reinstall:
+        """Return the reinstall of *vps* that is under way, or was given up last.
 
         Raises:
             RuleError: there is none.
         """
+        row = ReinstallRow
+        wanted = select(row).where(row.vps == vps).order_by(row.id.desc()).limit(1)
         with self._reading() as session:
-            situation(session, vps).require(vps, Act.GIVE_UP)
-            return _reinstall(session.scalars(_open(vps)).one())
+            found = session.scalars(wanted).first()
+            if found is None or found.finished_at is not None:
+                raise RuleError(f"{vps} is not being reinstalled: there is nothing to give up")
+            return _reinstall(found)
 
     def reinstalls(self, vps: str | None = None) -> list[Reinstall]:
         """Return the reinstalls of *vps*, or of all, oldest first."""
@@ -229,11 +230,11 @@ class Systems(Sessions):
             note(session, now, "reinstall-given-up", row.vps, reinstall=row.id)
             return True
 
-    def former_disks(self, now: datetime, vps: str | None = None) -> list[Reinstall]:
-        """Return the reinstalls whose former disk may be erased: those due, or that of *vps*."""
+    def former_disks(self, due_at: datetime | None = None) -> list[Reinstall]:
+        """Return the finished reinstalls whose former disk is there; those due by then, if said."""
         row = ReinstallRow
         wanted = select(row).where(row.finished_at.is_not(None), row.erased_at.is_(None))
-        wanted = wanted.where(row.vps == vps) if vps else wanted.where(row.erase_after <= now)
+        wanted = wanted.where(row.erase_after <= due_at) if due_at else wanted
         with self._reading() as session:
             return [_reinstall(one) for one in session.scalars(wanted.order_by(row.id))]
 
@@ -387,6 +388,15 @@ def _codes_row(session: Session, vps: str) -> AccessCodeRow:
             remedy="hoster outbox tells why; hoster outbox send tries again.",
         )
     return row
+
+
+def _require_no_other(session: Session, vps: str) -> None:
+    other = session.scalars(_open(vps)).first()
+    if other is not None:
+        raise RuleError(
+            f"{vps} is being reinstalled already, as {other.request} asked",
+            remedy="Finish that first, or give it up: playbooks/give-up-reinstall.yml.",
+        )
 
 
 def _new_codes(vps: str, user: str) -> tuple[str, str]:
