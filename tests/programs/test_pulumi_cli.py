@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -101,3 +106,109 @@ def test_a_missing_passphrase_is_said_with_its_remedy(
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE")
     with pytest.raises(ConfigurationError, match="PULUMI_CONFIG_PASSPHRASE_FILE"):
         pulumi_cli.ensure_stack(project, "acme")
+
+
+COMPONENT = """
+import pulumi
+pulumi.ComponentResource("test:index:Thing", "thing")
+"""
+
+
+@pytest.fixture
+def deployable(project: Project) -> Project:
+    """A stack whose program declares nothing yet."""
+    settings = project.program / "Pulumi.yaml"
+    settings.write_text("name: hoster\nruntime: {name: python, options: {toolchain: pip}}\n")
+    (project.program / "__main__.py").write_text("")
+    pulumi_cli.ensure_stack(project, "acme")
+    return project
+
+
+def locked(project: Project, tmp_path: Path, **holder: Any) -> Path:
+    """Lock the stack as a run that did not end would have; return the lock."""
+    lock = tmp_path / "state" / ".pulumi" / "locks" / "organization" / "hoster" / "acme" / "l.json"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    content = {"username": "ops", "timestamp": "2026-03-01T09:30:00Z"} | holder
+    lock.write_text(json.dumps(content))
+    assert project.declaration("acme").exists()
+    return lock
+
+
+def a_process_that_ended() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+def test_what_is_so_already_is_no_change(deployable: Project) -> None:
+    assert pulumi_cli.deploy(deployable, "acme")
+    assert not pulumi_cli.deploy(deployable, "acme")
+
+
+def test_the_lock_of_a_run_that_was_killed_here_is_taken_away(
+    deployable: Project, tmp_path: Path
+) -> None:
+    lock = locked(deployable, tmp_path, hostname=socket.gethostname(), pid=a_process_that_ended())
+    assert pulumi_cli.deploy(deployable, "acme")
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_the_lock_of_somebody_who_may_be_at_work_stays(
+    deployable: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    """A process that runs, or one of another machine, of which nothing is known here."""
+    monkeypatch.setattr(pulumi_cli, "LOCKED_SECONDS", 1)
+    host = socket.gethostname() if here else "another-host"
+    pid = os.getpid() if here else a_process_that_ended()
+    lock = locked(deployable, tmp_path, hostname=host, pid=pid)
+    with pytest.raises(ToolError, match="currently locked"):
+        pulumi_cli.deploy(deployable, "acme")
+    assert lock.exists()
+
+
+def test_a_failed_update_says_what_went_wrong(deployable: Project) -> None:
+    (deployable.program / "__main__.py").write_text("raise ValueError('no such plan')")
+    with pytest.raises(ToolError, match="no such plan"):
+        pulumi_cli.deploy(deployable, "acme")
+
+
+def test_a_stack_that_holds_something_is_not_removed(deployable: Project) -> None:
+    (deployable.program / "__main__.py").write_text(COMPONENT)
+    pulumi_cli.deploy(deployable, "acme")
+    with pytest.raises(ToolError, match=r"still holds 1 resources: test:index:Thing"):
+        pulumi_cli.remove_stack(deployable, "acme")
+    (deployable.program / "__main__.py").write_text("")
+    pulumi_cli.deploy(deployable, "acme")
+    assert pulumi_cli.remove_stack(deployable, "acme")
+    assert not deployable.declaration("acme").exists()
+    assert not pulumi_cli.remove_stack(deployable, "acme")
+    assert pulumi_cli.stack_outputs(deployable, "acme") == {}
+
+
+def test_volumes_of_one_vps_alone_lose_their_protection(deployable: Project) -> None:
+    """C6.3: of one installation, or all of a VPS; never those of another one."""
+    pulumi_cli.deploy(deployable, "acme")
+    stack = ("--stack", "acme")
+    state = json.loads(pulumi_cli._pulumi(deployable, "stack", "export", *stack))
+    prefix = "urn:pulumi:acme::hoster::"
+    component = "hoster:vps:VirtualServer"
+    for vps in ("web", "web-2"):
+        parent = f"{prefix}{component}::{vps}"
+        state["deployment"]["resources"].append({"urn": parent, "type": component, "custom": False})
+        for name in (f"{vps}-disk", f"{vps}-disk.2"):
+            urn = f"{prefix}{component}${pulumi_cli.VOLUME}::{name}"
+            state["deployment"]["resources"].append(
+                {"urn": urn, "id": name, "type": pulumi_cli.VOLUME, "custom": True}
+                | {"parent": parent, "protect": True}
+            )
+    pulumi_cli._pulumi(deployable, "stack", "import", *stack, text=json.dumps(state))
+
+    def protected() -> set[str]:
+        resources = pulumi_cli._resources(deployable, "acme")
+        return {urn.rpartition("::")[2] for urn, one in resources.items() if one.get("protect")}
+
+    assert pulumi_cli.unprotect(deployable, "acme", "web", 2)
+    assert protected() == {"web-disk", "web-2-disk", "web-2-disk.2"}
+    assert not pulumi_cli.unprotect(deployable, "acme", "web", 2)
+    assert pulumi_cli.unprotect(deployable, "acme", "web")
+    assert protected() == {"web-2-disk", "web-2-disk.2"}

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from lxml import etree
 
+from hoster.declarations import FormerDisk
 from hoster.stack.deployed import DeployedVps
 from hoster.stack.first_boot import Network
 from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
@@ -60,7 +61,14 @@ def arguments(**changes: Any) -> VirtualServerArgs:
 
 @pytest.fixture
 def registered(engine: RecordedEngine) -> dict[str, pulumi.runtime.MockResourceArgs]:
-    server = VirtualServer("web", arguments())
+    return declared(engine, arguments())
+
+
+def declared(
+    engine: RecordedEngine, args: VirtualServerArgs
+) -> dict[str, pulumi.runtime.MockResourceArgs]:
+    """Declare a VPS; return what was asked of the engine."""
+    server = VirtualServer("web", args)
 
     @pulumi.runtime.test
     def wait() -> pulumi.Output[str]:
@@ -157,3 +165,36 @@ def test_the_stylesheet_names_the_tap_and_declares_the_maxima(registered: dict[s
     seed = domain.findall("devices/disk")[1]
     assert (seed.get("device"), seed.find("target").get("bus")) == ("disk", "virtio")
     assert seed.find("readonly") is not None
+
+
+@pytest.mark.parametrize("readable", [False, True])
+def test_a_new_system_has_a_disk_and_a_seed_of_its_own(
+    engine: RecordedEngine, readable: bool
+) -> None:
+    """C6.3, C7.5: the former disk stays as it is; its client reads it where it asked for that."""
+    former = FormerDisk(installation=1, image="debian-11@20240101", disk_gib=10, readable=readable)
+    facts = replace(FACTS, installation=2, former=1)
+    asked = declared(engine, arguments(facts=facts, former_disk=former))
+    assert {"web", "web-disk", "web-disk.2", "web-seed.2"} == set(asked)
+    old, new, seed = (asked[name].inputs for name in ("web-disk", "web-disk.2", "web-seed.2"))
+    assert ("acme.web.qcow2", 10 * 2**30) == (old["name"], old["size"])
+    assert ("acme.web.2.qcow2", 20 * 2**30) == (new["name"], new["size"])
+    assert ("debian-11@20240101.qcow2", "debian-12@20250703.qcow2") == (
+        old["baseVolumeName"],
+        new["baseVolumeName"],
+    )
+    assert "acme.web.2.seed.iso" == seed["name"]
+    assert "acme.web.2" == yaml.safe_load(seed["metaData"])["instance-id"]
+    ids = ["web-disk.2-id", "web-disk-id"] if readable else ["web-disk.2-id"]
+    assert ids == [disk["volumeId"] for disk in asked["web"].inputs["disks"]]
+
+
+def test_the_former_disk_is_read_only(registered: dict[str, Any]) -> None:
+    """C7.5."""
+    former = '<disk type="file" device="disk"><source file="/b"/><target dev="vdb"/></disk>'
+    text = DOMAIN_XML.replace('<disk type="file" device="cdrom">', f'{former}<disk device="cdrom">')
+    sheet = etree.XSLT(etree.fromstring(registered["web"].inputs["xml"]["xslt"].encode()))
+    disks = sheet(etree.fromstring(text)).getroot().findall("devices/disk")
+    assert [None, "vdb", "vdz"] == [
+        None if disk.find("readonly") is None else disk.find("target").get("dev") for disk in disks
+    ]

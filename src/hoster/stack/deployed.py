@@ -97,7 +97,7 @@ def _installations(name: str, before: DeployedVps, declared: DeployedVps) -> lis
             ]
         return []
     forward = not before.former and declared.former == before.installation
-    back = declared.installation == before.former and not declared.former
+    back = bool(before.former) and declared.installation == before.former and not declared.former
     if forward or back:
         return []
     return [
