@@ -190,3 +190,45 @@ def test_clients_are_told_of_work_on_their_node_and_of_an_update(
     assert 3 == len(sent)
     with pytest.raises(ConfigurationError, match="did you mean paris-1"):
         run("announce", "maintenance", "--node", "paris-11", *when[2:])
+
+
+def on_nodes(said: Any) -> dict[str, list[str]]:
+    return {one["node"]: [each["vps"] for each in one["measures"]] for one in said["nodes"]}
+
+
+def test_an_act_can_be_of_all_vpss_of_a_node_or_an_image(run: Callable[..., Any]) -> None:
+    """By names, nodes and images: each narrows the others."""
+    suspend = ("act", "suspend", "--reason", "licence", "--dry-run")
+    everywhere = {"paris-1": ["acme/web"], "roubaix-1": ["acme/db"]}
+    assert everywhere == on_nodes(run(*suspend, "--image", "debian-12"))
+    assert everywhere == on_nodes(run(*suspend, "--node", "paris-1,roubaix-1"))
+    assert {"paris-1": ["acme/web"]} == on_nodes(run(*suspend, "--node", "paris-1"))
+    assert {} == on_nodes(run(*suspend, "acme/db", "--node", "paris-1"))
+    with pytest.raises(ConfigurationError, match=r"no host node paris-2(?s:.*)paris-1"):
+        run(*suspend, "--node", "paris-2")
+    with pytest.raises(ConfigurationError, match=r"no image debian-1(?s:.*)debian-12"):
+        run(*suspend, "--image", "debian-1")
+    run(*suspend, code=2)
+
+
+def test_of_many_those_are_passed_over_for_which_it_makes_no_sense(
+    run: Callable[..., Any],
+) -> None:
+    """C15.1: but a VPS that was named must be told why."""
+    run("act", "suspend", "acme/web", "--reason", "unpaid")
+    resume = ("act", "resume", "--reason", "unpaid")
+    with pytest.raises(RuleError, match="acme/db is connected"):
+        run(*resume, "acme/web,acme/db")
+    said = run(*resume, "--image", "debian-12")
+    assert {"paris-1": ["acme/web"]} == on_nodes(said)
+    assert ["acme/db"] == list(said["passed_over"])
+
+
+def test_a_summary_says_what_became_of_each(run: Callable[..., Any], project: Project) -> None:
+    run("act", "suspend", "acme/web,acme/db", "--reason", "unpaid")
+    run("act", "done", "1")
+    done = CliRunner().invoke(cli, ["--project", str(project.root), "act", "summary", "1", "2"])
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["acme/web", "suspend", "unpaid", "in", "force"] in lines
+    assert ["acme/db", "suspend", "unpaid", "wanted"] in lines
+    assert "1 done, 1 not" in done.stdout

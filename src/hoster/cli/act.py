@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -16,7 +18,26 @@ if TYPE_CHECKING:
     from hoster.incidents import Measure
     from hoster.ledger import Ledger, Wanted
 
-_NAMES = click.argument("names", nargs=-1, required=True, metavar="VPS[,VPS]...")
+
+@dataclass(frozen=True)
+class Chosen:
+    """The VPSs of an act, each with its host node; ``by_name`` where each was named."""
+
+    node_of: dict[str, str]
+    by_name: bool
+
+
+def _on_vpss(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command* the chosen VPSs: by name, or by node and image."""
+
+    @click.argument("names", nargs=-1, metavar="[VPS[,VPS]]...")
+    @click.option("--node", "nodes", help="All VPSs of this host node, or of several: a,b.")
+    @click.option("--image", "images", help="All VPSs with this operating system, or several.")
+    @wraps(command)
+    def chosen(names: tuple[str, ...], nodes: str | None, images: str | None, **rest: Any) -> None:
+        command(_chosen(names, nodes, images), **rest)
+
+    return chosen
 
 
 @click.group()
@@ -29,12 +50,13 @@ def act() -> None:
     \b
     Examples:
       ansible-playbook playbooks/quarantine-vps.yml -e vps=acme/web -e kind=hacked
+      ansible-playbook playbooks/quarantine-vps.yml -e image=debian-12 -e kind=vulnerable
       ansible-playbook playbooks/resume-vps.yml -e vps=acme/web -e reason=unpaid
     """
 
 
 @act.command()
-@_NAMES
+@_on_vpss
 @click.option("--kind", type=click.Choice(list(KINDS)), required=True)
 @click.option("--severity", type=click.Choice(SEVERITIES), default="serious", show_default=True)
 @click.option("--evidence", default="", help="Where the proof is kept: a ticket, a file.")
@@ -42,7 +64,7 @@ def act() -> None:
 @click.option("--reinstall", is_flag=True, help="A reinstall is required (C7.4).")
 @_common.dry_run
 def quarantine(
-    names: tuple[str, ...],
+    chosen: Chosen,
     kind: str,
     severity: str,
     evidence: str,
@@ -74,15 +96,15 @@ def quarantine(
             expected_until=until,
         )
 
-    _record(names, want, dry_run=dry_run)
+    _record(chosen, want, dry_run=dry_run)
 
 
 @act.command()
-@_NAMES
+@_on_vpss
 @click.option("--incident", type=int, help="Which one, where several are open.")
 @click.option("--override", default="", help="Why, where the policy refuses it.")
 @_common.dry_run
-def reconnect(names: tuple[str, ...], incident: int | None, override: str, dry_run: bool) -> None:
+def reconnect(chosen: Chosen, incident: int | None, override: str, dry_run: bool) -> None:
     """Want the end of a quarantine whose problem was corrected (C6.2).
 
     \b
@@ -91,7 +113,7 @@ def reconnect(names: tuple[str, ...], incident: int | None, override: str, dry_r
     """
     now, policy = _now(), _common.catalogue().policy.incidents
     _record(
-        names,
+        chosen,
         lambda ledger, vps: ledger.reconnect(
             vps, now, policy=policy, incident=incident, override=override
         ),
@@ -100,11 +122,11 @@ def reconnect(names: tuple[str, ...], incident: int | None, override: str, dry_r
 
 
 @act.command()
-@_NAMES
+@_on_vpss
 @click.option("--reason", type=click.Choice(list(SUSPENSIONS)), required=True)
 @click.option("--note", default="", help="For the record: an invoice, a file number.")
 @_common.dry_run
-def suspend(names: tuple[str, ...], reason: str, note: str, dry_run: bool) -> None:
+def suspend(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
     """Want a suspension for a reason; reasons stack (C7.1, C7.7, C15.1).
 
     \b
@@ -112,15 +134,15 @@ def suspend(names: tuple[str, ...], reason: str, note: str, dry_run: bool) -> No
       hoster act suspend acme/web --reason unpaid --note invoice-2026-117
     """
     now = _now()
-    _record(names, lambda ledger, vps: ledger.suspend(vps, reason, note, now), dry_run=dry_run)
+    _record(chosen, lambda ledger, vps: ledger.suspend(vps, reason, note, now), dry_run=dry_run)
 
 
 @act.command()
-@_NAMES
+@_on_vpss
 @click.option("--reason", type=click.Choice(list(SUSPENSIONS)), required=True)
 @click.option("--note", default="", help="For the record: a payment, a file number.")
 @_common.dry_run
-def resume(names: tuple[str, ...], reason: str, note: str, dry_run: bool) -> None:
+def resume(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
     """Want the end of the suspension for one reason, and of no other (C15.1).
 
     \b
@@ -128,7 +150,32 @@ def resume(names: tuple[str, ...], reason: str, note: str, dry_run: bool) -> Non
       hoster act resume acme/web --reason unpaid
     """
     now = _now()
-    _record(names, lambda ledger, vps: ledger.resume(vps, reason, note, now), dry_run=dry_run)
+    _record(chosen, lambda ledger, vps: ledger.resume(vps, reason, note, now), dry_run=dry_run)
+
+
+@act.command()
+@click.argument("measures", nargs=-1, required=True, type=int)
+def summary(measures: tuple[int, ...]) -> None:
+    """Print what became of measures, a line each: of an act on many VPSs.
+
+    \b
+    Example:
+      hoster act summary 17 18
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from hoster.ledger import Ledger
+
+    with Ledger.open(_common.project().ledger_url) as ledger:
+        found = [one for one in ledger.measures() if one.id in set(measures)]
+    table = Table("vps", "measure", "for", "stage", box=box.SIMPLE)
+    for one in found:
+        table.add_row(one.vps, one.kind, one.ground, one.stage)
+    Console(width=100).print(table)
+    waiting = sum(one.stage in {"wanted", "being lifted"} for one in found)
+    click.echo(f"{len(found) - waiting} done, {waiting} not: run the playbook again for those")
 
 
 @act.command()
@@ -169,24 +216,32 @@ def done(measures: tuple[int, ...]) -> None:
     )
 
 
-def _record(
-    names: tuple[str, ...], want: Callable[[Ledger, str], Wanted], *, dry_run: bool
-) -> None:
-    """Record one act for each VPS, and print what each node has to do."""
+def _record(chosen: Chosen, want: Callable[[Ledger, str], Wanted], *, dry_run: bool) -> None:
+    """Record one act for each VPS, and print what each node has to do.
+
+    One that was not named, but found by its node or image, is passed over where the act does not
+    make sense for it.
+    """
+    from hoster.errors import RuleError
     from hoster.ledger import Ledger
 
-    project = _common.project()
-    node_of = _nodes(names)
+    project, wanted, passed_over = _common.project(), [], {}
     with Ledger.open(project.ledger_url) as ledger, ledger.together(dry_run=dry_run):
-        wanted = [(node_of[name], want(ledger, name)) for name in node_of]
+        for name, node in chosen.node_of.items():
+            try:
+                wanted.append((node, want(ledger, name)))
+            except RuleError as error:
+                if chosen.by_name:
+                    raise
+                passed_over[name] = error.message
     nodes: dict[str, list[dict[str, Any]]] = {}
     for node, one in wanted:
-        measure = one.measure
-        nodes.setdefault(node, []).append(job_of(measure))
+        nodes.setdefault(node, []).append(job_of(one.measure))
     _common.print_json(
         {
             "changed": any(one.changed for _, one in wanted),
             "nodes": [{"node": node, "measures": some} for node, some in nodes.items()],
+            "passed_over": passed_over,
         }
     )
 
@@ -203,22 +258,37 @@ def job_of(measure: Measure) -> dict[str, Any]:
     }
 
 
-def _nodes(names: tuple[str, ...]) -> dict[str, str]:
-    """Return the host node of each declared VPS.
+def _chosen(names: tuple[str, ...], nodes: str | None, images: str | None) -> Chosen:
+    """Return the declared VPSs that are meant, each with its host node.
 
     Raises:
-        ConfigurationError: one of them is not declared; near names are told.
+        ConfigurationError: one of them is not declared, or a node or image is unknown; near names
+            are told.
     """
     from hoster.declaration_files import read_all
     from hoster.errors import ConfigurationError
     from hoster.problems import near
 
-    known = {vps.full_name: vps.node for vps in read_all(_common.project())}
+    if not (names or nodes or images):
+        raise click.UsageError("name VPSs, as in acme/web, or choose them by --node or --image")
+    declared = {vps.full_name: vps for vps in read_all(_common.project())}
     wanted = list(dict.fromkeys(name for text in names for name in text.split(",") if name))
-    for name in wanted:
-        if name not in known:
-            raise ConfigurationError(f"no VPS {name} is declared{near(name, known)}")
-    return {name: known[name] for name in wanted}
+    found = {name: declared[name] for name in wanted or declared if name in declared}
+    for field, text, known in (
+        ("VPS", ",".join(wanted), declared),
+        ("host node", nodes, _common.catalogue().nodes if nodes else {}),
+        ("image", images, _common.catalogue().images if images else {}),
+    ):
+        for name in (text or "").split(",") if text else ():
+            if name not in known:
+                raise ConfigurationError(f"no {field} {name} is declared{near(name, known)}")
+    for field, text in (("node", nodes), ("image_name", images)):
+        if text:
+            found = {
+                name: vps for name, vps in found.items() if getattr(vps, field) in text.split(",")
+            }
+    node_of = {name: vps.node for name, vps in found.items()}
+    return Chosen(node_of, by_name=bool(wanted) and not (nodes or images))
 
 
 def _now() -> datetime:
