@@ -19,10 +19,11 @@ import yaml
 
 from hoster_lab import client as client_side
 from hoster_lab import journey
+from hoster_lab.errors import LabError
 from hoster_lab.wire import Rented
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from hoster_lab.client import AccessCodes, Client
     from hoster_lab.lab import Lab
@@ -164,7 +165,14 @@ def test_the_clear_password_is_nowhere(
 ) -> None:
     """C4.2: not in state, ledger, declarations, logs, printed output or the process list."""
     assert client.run("true") == ""
-    secret = codes.password.encode()
+    assert [] == places_of(lab, codes.password)
+    assert [text for text in output if codes.password in text] == []
+    assert len(watch.seen) > 10
+    assert [line for line in watch.seen if codes.password.encode() in line] == []
+
+
+def places_of(lab: Lab, secret: str) -> list[str]:
+    """Return the files that hold *secret*, mails apart, and the nodes whose files do."""
     files = [
         Path(folder) / name
         for top in (lab.root, Path("/tmp"))  # noqa: S108 - looked into, not written to
@@ -172,13 +180,9 @@ def test_the_clear_password_is_nowhere(
         for name in names
     ]
     files = [path for path in files if not path.is_symlink() and lab.mail_dir not in path.parents]
-    assert [str(path) for path in files if secret in content(path)] == []
-    assert [text for text in output if codes.password in text] == []
-    assert len(watch.seen) > 10
-    assert [line for line in watch.seen if secret in line] == []
-    for node in lab.nodes:
-        logs = lab.on(node, ["sh", "-c", f"cat $(find {NODE_FILES} -type f)"]).stdout
-        assert codes.password not in logs, node
+    logs = ["sh", "-c", f"cat $(find {NODE_FILES} -type f)"]
+    found = [str(path) for path in files if secret.encode() in content(path)]
+    return found + [node.name for node in lab.nodes if secret in lab.on(node, logs).stdout]
 
 
 def test_a_second_delivery_mails_nobody(company: journey.Company, lab: Lab, client: Client) -> None:
@@ -515,3 +519,134 @@ def test_a_reboot_of_the_node_keeps_the_volume_and_opens_nothing(
     loaded = int(on_its_node(lab, *unit, "hoster-node-restore.service"))
     libvirt = int(on_its_node(lab, *unit, "libvirtd.service"))
     assert 0 < loaded <= libvirt
+
+
+TOKEN = "only-this-client-wrote-this"
+FLOW = """
+import socket, sys, time
+link = socket.create_connection((sys.argv[1], 22), 10)
+link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 4000)
+print(link.recv(4).decode(), flush=True)
+try:
+    while True:
+        link.sendall(b"x")
+        time.sleep(0.2)
+except OSError as error:
+    print(type(error).__name__, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def changed_by(lab: Lab) -> Callable[..., bool]:
+    """Run a playbook about the VPS; return whether it changed anything."""
+
+    def run(playbook: str, *more: str) -> bool:
+        variables = [word for one in (f"vps={VPS}", *more) for word in ("-e", one)]
+        recap = lab.playbook(playbook, *variables).partition("PLAY RECAP")[2]
+        return any(int(count) for count in re.findall(r"changed=(\d+)", recap))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def reinstalled(
+    lab: Lab, client: Client, codes: AccessCodes, changed_by: Callable[..., bool]
+) -> AccessCodes:
+    """Quarantine and reinstall the VPS, keeping its disk; returns the new codes."""
+    client.run(f"for _ in $(seq 1000); do echo {TOKEN}; done > token; sync")
+    with subprocess.Popen(
+        [*lab.outside_prefix, sys.executable, "-c", FLOW, codes.address],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as flow:
+        assert flow.stdout is not None
+        assert flow.stdout.readline() == "SSH-\n"
+        assert changed_by("quarantine-vps.yml", "kind=hacked", "reinstall=true")
+        assert flow.stdout.readline() == "TimeoutError\n"
+    with captured(lab) as seen:
+        assert changed_by("reinstall-vps.yml", "keep=true")
+    assert seen == {"spoofed": 0, "honest": 0}
+    return client_side.access_codes(client_side.mails(lab.mail_dir, EMAIL)[-1])
+
+
+@pytest.fixture(scope="module")
+def new_client(lab: Lab, reinstalled: AccessCodes) -> Client:
+    return client_side.Client(
+        reinstalled, outside=lab.outside_prefix, notes=lab.root / "e2e-reinstalled.json"
+    )
+
+
+def test_a_reinstalled_vps_is_another_system_at_the_same_address(
+    lab: Lab, codes: AccessCodes, reinstalled: AccessCodes, new_client: Client
+) -> None:
+    """C4.3, C7.4: with new codes, which are nowhere else."""
+    assert new_client.run("test ! -e precious && hostname").split() == ["web"]
+    assert (codes.address, codes.user) == (reinstalled.address, reinstalled.user)
+    assert codes.password != reinstalled.password
+    assert [] == places_of(lab, reinstalled.password)
+    assert reachable(lab, codes)
+
+
+def test_the_former_disk_is_readable_and_no_more(new_client: Client) -> None:
+    """C7.5."""
+    new_client.run("sudo mkdir -p /old && sudo mount -o ro,noload /dev/vdb1 /old")
+    assert new_client.run("sudo head -n 1 /old/home/debian/token").strip() == TOKEN
+    refused = "sudo dd if=/dev/zero of=/dev/vdb bs=512 count=1 2>&1 || true"
+    assert "copied" not in new_client.run(refused)
+
+
+def test_nothing_of_a_reinstall_is_left_to_do(
+    company: journey.Company, new_client: Client, changed_by: Callable[..., bool]
+) -> None:
+    assert new_client.run("true") == ""
+    company.pulumi("preview", "--stack", "e2e", "--expect-no-changes")
+    assert not changed_by("reinstall-vps.yml", "keep=true")
+    [vps] = company.hoster("show", VPS)["vps"]
+    assert ("connected", ["finished"]) == (vps["state"], [one["stage"] for one in vps["systems"]])
+
+
+def test_the_former_disk_goes_when_its_time_has_come(
+    lab: Lab,
+    company: journey.Company,
+    codes: AccessCodes,
+    new_client: Client,
+    changed_by: Callable[..., bool],
+) -> None:
+    """C7.5: and no sooner."""
+    lab.playbook("erase-former-disks.yml")
+    assert new_client.run("lsblk -dno NAME").split() == ["vda", "vdb", "vdz"]
+    assert changed_by("erase-former-disks.yml")
+    assert not changed_by("erase-former-disks.yml")
+    journey.wait_until_answering(lab, codes.address)
+    assert new_client.run("lsblk -dno NAME").split() == ["vda", "vdz"]
+    assert f"{VPS.replace('/', '.')}.qcow2" not in on_its_node(lab, "virsh", "vol-list", "vps")
+    company.pulumi("preview", "--stack", "e2e", "--expect-no-changes")
+
+
+def test_a_termination_leaves_nothing_of_the_vps(
+    lab: Lab,
+    company: journey.Company,
+    codes: AccessCodes,
+    new_client: Client,
+    changed_by: Callable[..., bool],
+) -> None:
+    """C12.5, C15.2: not a byte; its address rests; who typed no name lost nothing."""
+    new_client.run(f"for _ in $(seq 1000); do echo {TOKEN}; done > token; sync")
+    pool = "/var/lib/libvirt/images/vps"
+    search = ["sh", "-c", f"grep --recursive --files-with-matches {TOKEN} {pool} || true"]
+    assert "e2e.web" in on_its_node(lab, *search)
+    with pytest.raises(LabError, match="was not confirmed"):
+        changed_by("terminate-vps.yml", "reason=request")
+    assert new_client.run("true") == ""
+
+    assert changed_by("terminate-vps.yml", "reason=request", f"confirm={VPS}")
+    assert not changed_by("terminate-vps.yml", "reason=request", f"confirm={VPS}")
+    assert on_its_node(lab, *search) == ""
+    assert "e2e" not in on_its_node(lab, "sh", "-c", "virsh list --all; virsh vol-list vps")
+    assert json.loads(on_its_node(lab, "hoster-node", "status", "--json")) == []
+    assert not (lab.company.project / "pulumi" / "Pulumi.e2e.yaml").exists()
+    assert "supprimé" in str(client_side.mails(lab.mail_dir, EMAIL)[-1]["Subject"])
+    plan = ("--plan", "kvm-1", "--image", "debian-12", "--location", "paris")
+    with pytest.raises(journey.StepError, match="was delivered before"):
+        company.hoster("order", VPS, *plan)
+    assert codes.address != company.hoster("order", "e2e/next", *plan, "--dry-run")["ipv4"]
