@@ -143,7 +143,8 @@ def remove_stack(project: Project, client: str) -> bool:
         left = [one["type"] for one in _resources(project, client).values()]
     except _UnknownError:
         return False
-    if held := [kind for kind in left if kind != "pulumi:pulumi:Stack"]:
+    # The stack itself, and providers, which hold nothing.
+    if held := [kind for kind in left if not kind.startswith("pulumi:")]:
         raise ToolError(f"the stack {client} still holds {len(held)} resources: {held[0]}")
     stack = ("--yes", "--stack", client)
     _patiently(project, client, "destroy", "--skip-preview", *stack)
