@@ -72,9 +72,9 @@ def test_the_provider_knows_nothing_of_the_business(root: Path) -> None:
 
 
 def test_the_node_agent_stands_on_little(root: Path) -> None:
-    """A node has the distribution's Python, and nothing of the control machine."""
+    """A node has the distribution's Python and dpkt, and nothing of the control machine."""
     ours = {"hoster.addresses", "hoster.errors", "hoster.node"}
-    theirs = {"click", "dateutil", "libvirt"}
+    theirs = {"click", "dateutil", "dpkt", "libvirt"}
     used = {
         name
         for path in sorted((root / "src/hoster/node").rglob("*.py"))

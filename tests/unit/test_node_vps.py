@@ -80,6 +80,7 @@ def facts(metadata: VpsMetadata) -> Vps:
         traffic_bytes=metadata.traffic_bytes,
         anchor=metadata.cycle_anchor,
         timezone=metadata.timezone,
+        gateway=metadata.gateway,
     )
 
 
@@ -190,7 +191,7 @@ def test_facts_outside_of_metadata_are_nobodys() -> None:
 
 def attributes() -> list[tuple[str, str]]:
     """Every attribute that a node reads, with the element that it is in."""
-    unread = {"location", "prefix", "gateway"}
+    unread = {"location", "prefix"}
     return [
         (element.tag.rpartition("}")[2], name)
         for element in parsed(metadata_xml(GOOD)).iter()
@@ -262,6 +263,7 @@ WRONG = {
         *("::ffff:203.0.113.17", "2001:db8::1", " 203.0.113.17", "\u0662.0.113.17"),
         *SPECIAL,
     ],
+    "gateway": ["", "203.0.113", "203.0.113.1/24", "none", "2001:db8::1", *SPECIAL],
     "mac": ["", "02:00:cb:00:71:12", "02-00-cb-00-71-11", "0200cb007111", "ff:ff:ff:ff:ff:ff"],
     "tap": ["", "vps-cb007112", "eth0", "VPS-CB007111", "vps-cb007111 ", "vps-cb0071110"],
     "guaranteed-mbit-s": [

@@ -8,14 +8,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hoster.addresses import tap_name
 from hoster.node import elements, ruleset, shaping, usage
 from hoster.node.elements import Counter, Quota
-from hoster.node.errors import KernelError
+from hoster.node.errors import KernelError, NodeError, UnknownVpsError
 from hoster.node.store import Known, Measure
 from hoster.node.vps import vps_of_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from ipaddress import IPv4Address
 
     from hoster.node.ruleset import Elements, Place
     from hoster.node.shaping import Shaping
@@ -119,6 +121,49 @@ class Agent:
             self._store.append(now, "plan-changed", vps.full_name, **plans)
         known = replace(known, vps=vps, running=True, started_at=now)
         return replace(known, used_bytes=self._used(known))
+
+    def forget(self, named: str, ipv4: IPv4Address | None = None) -> Outcome:
+        """Forget a VPS that ended; with *ipv4*, only where it has that address (C12.5, C15.2).
+
+        Its measures, its volume, what was refused of it, its elements and its class go, so that
+        whoever has its address later starts with nothing. Its events stay. One that is not known
+        is no error: it was forgotten before.
+
+        Raises:
+            NodeError: it runs.
+        """
+        with self._store.hold():
+            known = self._ended(named, ipv4)
+            if known is None:
+                return Outcome(changed=False, subject=named, text="not known here")
+            vps = known.vps
+            if known.running or self._has_tap(vps.tap):
+                raise NodeError(f"{vps.full_name} runs on {vps.tap}: end its domain first")
+            details = {"ipv4": str(vps.ipv4), "plan": vps.plan, "bytes": self._used(known)}
+            self._enforce(known)
+            self._drop_counts(known)
+            self._store.forget(vps.tap)
+            self._store.append(self._clock(), "vps-forgotten", vps.full_name, **details)
+        return Outcome(changed=True, subject=vps.full_name, text=f"{vps.ipv4} is nobody's here")
+
+    def _ended(self, named: str, ipv4: IPv4Address | None) -> Known | None:
+        """Return the VPS to forget; with *ipv4*, the one that is called so and has that address."""
+        if ipv4 is not None:
+            known = self._store.get(tap_name(ipv4))
+            return known if known is not None and known.vps.full_name == named else None
+        try:
+            return self._store.find(named)
+        except UnknownVpsError:
+            return None
+
+    def _drop_counts(self, known: Known) -> None:
+        """Take away what the rules themselves noted of a VPS: refusals, and its buckets."""
+        changes = elements.Transaction()
+        for name, key in ruleset.noted(known.vps, known.class_minor):
+            element = elements.element_with_key(*ruleset.FILTER, name, key)
+            if element is not None:
+                changes.delete(*ruleset.FILTER, [element])
+        changes.commit()
 
     # -- measures (C4.11)
 

@@ -1,6 +1,7 @@
 """``hoster-node``: the agent's command. stdout is data, stderr is talk.
 
-Exit codes: 0 done (whether or not anything changed), 1 refused or failed, 2 wrong usage.
+Exit codes: 0 done (whether or not anything changed), 1 refused or failed, 2 wrong usage; of
+``watch`` also where there is no such VPS.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
+from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hoster.node import CONFIG, STATE
-from hoster.node.errors import NodeError
+from hoster.node.errors import NodeError, UnknownVpsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from hoster.node.agent import Agent, Outcome
     from hoster.node.store import EventId, Store
 
+WATCH_SECONDS = 300
+"""How long a boot may take: under emulation, on a busy node."""
 _PORT_MAX = 65535
 _MOST_DIGITS = 18
 """Of an event's number; SQLite has room for any of these."""
@@ -33,6 +37,13 @@ class _Node:
 
     def __init__(self, state: Path, config: Path) -> None:
         self._state, self._config = state, config
+
+    @property
+    def interfaces(self) -> Path:
+        """The kernel's list of links."""
+        from hoster.node.agent import Config
+
+        return Config(self._config).interfaces
 
     @property
     def store(self) -> Store:
@@ -73,9 +84,9 @@ def _said(act: Callable[..., Outcome]) -> Callable[..., None]:
     return command
 
 
-def _fail(error: NodeError) -> None:
+def _fail(error: NodeError, code: int = 1) -> None:
     click.echo(f"hoster-node: {error}", err=True)
-    sys.exit(1)
+    sys.exit(code)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -250,6 +261,15 @@ def block_port(node: _Node, vps_: str, port: str, reason: str, lift: bool) -> Ou
     )
 
 
+def _ipv4(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> IPv4Address | None:
+    try:
+        return None if value is None else IPv4Address(value)
+    except AddressValueError as error:
+        raise click.BadParameter(f"«{value}» is no IPv4 address") from error
+
+
 def _measured(
     node: _Node, named: str, kind: str, reason: str, *, lift: bool, detail: str = ""
 ) -> Outcome:
@@ -283,6 +303,69 @@ def status(node: _Node, vps_: str | None, as_json: bool) -> None:
         return
     for one in known:
         click.echo(said.as_line(one, now))
+
+
+@main.command()
+@click.argument("vps_", metavar="VPS")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=WATCH_SECONDS,
+    show_default=True,
+    help="How long to wait for it.",
+)
+@_json_option
+@click.pass_obj
+def watch(node: _Node, vps_: str, seconds: float, as_json: bool) -> None:
+    """Watch a VPS boot until its SSH greets: ARP, then ping, then SSH on port 22.
+
+    From outside, on its own tap: nothing inside it helps, and the packet filter stays as it is. A
+    VPS in quarantine stays cut off. One that does not run yet, or is started again meanwhile, is
+    waited for. Exit code 1 where its SSH did not greet in time, 2 where there is no such VPS.
+
+    \b
+    Examples:
+      hoster-node watch acme/web
+      hoster-node watch acme/web --seconds 120 --json
+    """
+    from hoster.node.watch import Watch
+
+    store = node.store
+    try:
+        tap = store.find(vps_).vps.tap
+        watched = Watch(lambda: store.find(tap), partial(click.echo, err=True), node.interfaces)
+        answered = watched.run(seconds)
+    except UnknownVpsError as error:
+        _fail(error, code=2)
+    except NodeError as error:
+        _fail(error)
+    if as_json:
+        click.echo(json.dumps(answered.as_json()))
+    if answered.reason:
+        _fail(NodeError(f"{answered.vps} {answered.reason}"))
+
+
+@main.command()
+@click.argument("vps_", metavar="VPS")
+@click.option(
+    "--ipv4",
+    callback=_ipv4,
+    help="Only where it has this address: the name may belong to a later VPS.",
+)
+@click.pass_obj
+@_said
+def forget(node: _Node, vps_: str, ipv4: IPv4Address | None) -> Outcome:
+    """Forget a VPS that ended: its measures, its volume, its place in the filter.
+
+    Refused while it runs. Whoever has its address later starts with nothing; what happened stays
+    among the events. A VPS that is not known here is no error.
+
+    \b
+    Examples:
+      hoster-node forget acme/web
+      hoster-node forget acme/web --ipv4 203.0.113.17
+    """
+    return node.agent.forget(vps_, ipv4)
 
 
 def _event_id(_context: click.Context, _option: click.Parameter, value: str) -> EventId | int:

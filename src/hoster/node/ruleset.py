@@ -115,6 +115,15 @@ def places_of(vps: Vps, blocked: Iterable[tuple[str, int]] = ()) -> set[Place]:
     return {place for place in places if place[1] != "block_ports"}
 
 
+def noted(vps: Vps, class_minor: int) -> list[tuple[str, bytes]]:
+    """Return set and key of each element that the rules may have made for a VPS by themselves."""
+    by_tap, by_class = nft.interface(vps.tap), nft.class_id(CLASS_MAJOR, class_minor)
+    return [
+        *((name, by_tap) for name in ("refused", "arp_out", "udp_in", "icmp_in")),
+        *((name, by_class) for name in ("udp_out", "icmp_out")),
+    ]
+
+
 def transaction(
     current: Mapping[Place, Element],
     desired: Iterable[Elements],

@@ -288,6 +288,11 @@ class Store:
             [(tap, m.kind, m.detail, m.reason, m.since.isoformat()) for m in known.measures],
         )
 
+    def forget(self, tap: str) -> None:
+        """Keep nothing of the VPS with that tap: measures, volume and refusals go with it."""
+        self._db.execute("DELETE FROM vps WHERE tap = ?", (tap,))
+        self._db.execute("DELETE FROM refusal WHERE tap = ?", (tap,))
+
     def free_class(self) -> int:
         """Return the lowest traffic class that no VPS has."""
         taken = {row[0] for row in self._db.execute("SELECT class_minor FROM vps")}
@@ -378,5 +383,7 @@ def _written(vps: Vps) -> str:
 def _facts(written: str) -> Vps:
     fields = json.loads(written)
     fields["ipv4"] = IPv4Address(fields["ipv4"])
+    if fields.get("gateway") is not None:
+        fields["gateway"] = IPv4Address(fields["gateway"])
     fields["anchor"] = date.fromisoformat(fields["anchor"])
     return Vps(**fields)

@@ -29,7 +29,8 @@ class Vps:
     """What a VPS may do on the wire. Rates in Mbit/s (10^6 bit), volume in bytes a cycle.
 
     ``None`` means no ceiling, and an unlimited volume. The billing cycle begins on the day of
-    the month of ``anchor``, at midnight in ``timezone`` (C4.9).
+    the month of ``anchor``, at midnight in ``timezone`` (C4.9). ``gateway`` is None where nobody
+    said it: in a state that an earlier agent wrote.
     """
 
     client: str
@@ -42,6 +43,7 @@ class Vps:
     traffic_bytes: int | None
     anchor: date
     timezone: str
+    gateway: IPv4Address | None = None
 
     @property
     def full_name(self) -> str:
@@ -111,13 +113,14 @@ def vps_of_metadata(element: ElementTree.Element) -> Vps:
         client=_name(element.attrib, "client"),
         name=_name(element.attrib, "name"),
         plan=_name(element.attrib, "plan"),
-        ipv4=_ipv4(address),
+        ipv4=_ipv4(address, "ipv4"),
         guaranteed_mbit_s=_number(rates, "guaranteed-mbit-s", _MAX_MBIT_S),
         ceiling_mbit_s=_number_or("none", rates, "ceiling-mbit-s", _MAX_MBIT_S),
         throttle_mbit_s=_number(rates, "throttle-mbit-s", _MAX_MBIT_S),
         traffic_bytes=_number_or("unlimited", traffic, "bytes-cycle", _MAX_BYTES),
         anchor=_date(traffic),
         timezone=_zone(traffic),
+        gateway=_ipv4(address, "gateway"),
     )
     _agrees("tap", _text(address, "tap"), vps.tap)
     _agrees("mac", _text(address, "mac").lower(), vps.mac)
@@ -163,14 +166,14 @@ def _name(attributes: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _ipv4(attributes: Mapping[str, str]) -> IPv4Address:
-    value = _text(attributes, "ipv4")
+def _ipv4(attributes: Mapping[str, str], name: str) -> IPv4Address:
+    value = _text(attributes, name)
     try:
         ipv4 = IPv4Address(value)
     except AddressValueError as error:
-        raise InvalidMetadataError(f"ipv4: {value[:40]!r} is no IPv4 address") from error
+        raise InvalidMetadataError(f"{name}: {value[:40]!r} is no IPv4 address") from error
     if ipv4.is_multicast or ipv4.is_unspecified or ipv4.is_loopback or ipv4 == _BROADCAST:
-        raise InvalidMetadataError(f"ipv4: {ipv4} is no address of a host")
+        raise InvalidMetadataError(f"{name}: {ipv4} is no address of a host")
     return ipv4
 
 
