@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hoster.catalogue import IncidentPolicy
 from hoster.errors import ConfigurationError, RuleError
-from hoster.incidents import SUSPENSIONS, Act, Grade, State, grade
+from hoster.incidents import SUSPENSIONS, Act, Grade, Situation, State, grade
 from hoster.ledger import Ledger
 
 POLICY = IncidentPolicy()
@@ -244,3 +244,46 @@ def test_the_trail_is_a_chain_that_a_change_breaks(
         connection.execute(text("UPDATE event SET actor = 'somebody else' WHERE id = 3"))
     engine.dispose()
     assert 3 == ledger.verify_trail().broken
+
+
+ALWAYS = {Act.QUARANTINE, Act.SUSPEND}
+
+
+@pytest.mark.parametrize(
+    ("situation", "state", "possible"),
+    [
+        (Situation(), State.CONNECTED, {*ALWAYS, Act.REINSTALL, Act.TERMINATE}),
+        (
+            Situation(is_reinstalling=True),
+            State.REINSTALLING,
+            {*ALWAYS, Act.REINSTALL, Act.GIVE_UP, Act.TERMINATE},
+        ),
+        (Situation(is_reinstalling=True, is_ending=True), State.ENDING, {Act.TERMINATE}),
+        (Situation(is_ending=True, has_ended=True), State.ENDED, set()),
+    ],
+)
+def test_each_state_says_what_can_be_done_and_refuses_the_rest(
+    situation: Situation, state: State, possible: set[Act]
+) -> None:
+    assert (state, possible) == (situation.state, set(situation.possible()))
+    for act in Act:
+        if act in possible:
+            situation.require(WEB, act)
+            continue
+        with pytest.raises(RuleError, match=f"^{WEB} is {state}") as caught:
+            situation.require(WEB, act)
+        assert (
+            caught.value.remedy == f"Possible now: {', '.join(situation.possible()) or 'nothing'}."
+        )
+
+
+def test_what_is_in_force_can_be_lifted_also_in_a_reinstall(ledger: Ledger, now: datetime) -> None:
+    """C15.1: paying lifts a suspension meanwhile; a quarantine ends with the new system."""
+    ledger.suspend(WEB, "unpaid", "", now)
+    quarantined(ledger, now)
+    measures = ledger.situation(WEB).measures
+    everything = {*ALWAYS, Act.RECONNECT, Act.RESUME, Act.REINSTALL, Act.TERMINATE}
+    assert everything == set(Situation(measures).possible())
+    assert {*everything, Act.GIVE_UP} - {Act.RECONNECT} == set(
+        Situation(measures, is_reinstalling=True).possible()
+    )
