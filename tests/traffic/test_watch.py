@@ -182,7 +182,7 @@ def test_a_vps_that_does_not_run_is_waited_for_in_vain(two: Wire) -> None:
     said = watch(two, seconds=1)
 
     assert (1, {}) == (said.code, said.json["seen"])
-    assert f"its tap {WEB.tap} is not there: the VPS does not run" in said.talk
+    assert f"its tap {WEB.tap} is not up: the VPS does not run" in said.talk
 
 
 def test_a_vps_that_starts_and_is_started_again_is_waited_for(two: Wire) -> None:
@@ -201,7 +201,22 @@ def test_a_vps_that_starts_and_is_started_again_is_waited_for(two: Wire) -> None
     assert (0, GREETING) == (said.code, said.json["banner"])
     assert said.json["seen"]["arp"] > 3.5
     assert 1 == said.talk.count("the boot that was watched is over")
-    assert 2 == said.talk.count(f"{WEB.tap} is not there yet")
+    assert 2 == said.talk.count(f"{WEB.tap} is not up yet")
+
+
+def test_a_tap_that_is_taken_down_is_waited_for(two: Wire) -> None:
+    """Told once, and not asked without a pause."""
+    process = watching(two, 20)
+    time.sleep(1.5)
+    two.on(two.node, "ip", "link", "set", WEB.tap, "down")
+    time.sleep(1.5)
+    two.on(two.node, "ip", "link", "set", WEB.tap, "up")
+    with greeter(two):
+        said = ended(process)
+
+    assert (0, GREETING) == (said.code, said.json["banner"])
+    assert said.json["seen"]["arp"] > 2
+    assert 1 == said.talk.count("is not up yet")
 
 
 def test_a_port_that_opens_late_is_found(two: Wire) -> None:

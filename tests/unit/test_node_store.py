@@ -579,3 +579,38 @@ def test_what_is_in_force_is_read_off_the_measures() -> None:
     everything = Measures(True, True, frozenset({("tcp", 25), ("udp", 25)}))
     assert everything == state.enforced.measures
     assert Measures() == known(vps()).enforced.measures
+
+
+def test_the_gateway_is_kept_and_is_unknown_in_an_earlier_agents_state(
+    path: Path, store: Store
+) -> None:
+    """C7.4: an earlier agent did not write it; the next count reads it from the domain."""
+    gateway = IPv4Address("203.0.113.1")
+    with store.hold():
+        store.put(known(vps(17, gateway=gateway)))
+        store.put(known(vps(18, name="db"), FIRST_CLASS + 1))
+    with closing(sqlite3.connect(path)) as written:
+        forget = "UPDATE vps SET facts = json_remove(facts, '$.gateway') WHERE name LIKE '%db'"
+        written.execute(forget)
+        written.commit()
+
+    assert [gateway, None] == [one.vps.gateway for one in store.all()]
+
+
+def test_nothing_is_left_of_a_vps_that_was_forgotten(store: Store) -> None:
+    """C12.5, C15.2: what the next client of its address must not inherit."""
+    measure = Measure("quarantine", "measure-17", "test", NOW)
+    with store.hold():
+        store.put(known(vps(17), used_bytes=5, measures=(measure,)))
+        store.put(known(vps(18, name="db"), FIRST_CLASS + 1, measures=(measure,)))
+        store.keep_refusal(vps(17).tap, 7, NOW)
+        store.keep_refusal(vps(18).tap, 8, NOW)
+    with store.hold():
+        store.forget(vps(17).tap)
+
+    assert [(vps(18, name="db"), (measure,))] == [(one.vps, one.measures) for one in store.all()]
+    assert {vps(18).tap: (8, NOW)} == store.refusals()
+    assert FIRST_CLASS == store.free_class()
+    with store.hold():
+        store.put(known(vps(17)))
+    assert (0, ()) == (store.find("acme/web").used_bytes, store.find("acme/web").measures)

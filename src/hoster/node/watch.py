@@ -39,6 +39,7 @@ _SO_ATTACH_FILTER = 26
 _ETH_P_ALL, _ETH_P_ARP, _ETH_P_IP = 0x0003, 0x0806, 0x0800
 _INSTRUCTION = struct.Struct("=HBBI")
 _LOAD_HALF, _LOAD_WORD, _IS_EQUAL, _RETURN = 0x28, 0x20, 0x15, 0x06  # linux/filter.h
+_IS_UP = 0x1  # IFF_UP
 _GONE = {errno.ENETDOWN, errno.ENXIO, errno.ENODEV}
 
 
@@ -225,16 +226,19 @@ class Watch:
         tap = self._known().vps.tap
         try:
             bridge = (self._interfaces / tap / "master").readlink().name
-            line = Line(tap, bridge)
+            line = Line(tap, bridge) if self._are_up(tap, bridge) else None
         except PermissionError as error:
             raise NodeError("only root may watch a tap") from error
         except OSError:
-            if not self._is_waiting:
-                self._say(f"{self._at:.1f} s: {tap} is not there yet: the VPS does not run")
-            self._is_waiting = True
-            return None
-        self._is_waiting = False
+            line = None
+        if line is None and not self._is_waiting:
+            self._say(f"{self._at:.1f} s: {tap} is not up yet: the VPS does not run")
+        self._is_waiting = line is None
         return line
+
+    def _are_up(self, *links: str) -> bool:
+        flags = ((self._interfaces / link / "flags").read_text() for link in links)
+        return all(int(said, 16) & _IS_UP for said in flags)
 
     def _on(self, line: Line, seconds: float) -> bool:
         """Ask and listen until the SSH greeted or the time is over; return whether it greeted."""
@@ -293,7 +297,7 @@ class Watch:
             return Answered(known.vps.full_name, seen, banner)
         missed = [sign for sign in Sign if sign not in seen]
         if boot is None:
-            reason = f"its tap {known.vps.tap} is not there: the VPS does not run"
+            reason = f"its tap {known.vps.tap} is not up: the VPS does not run"
         else:
             reason = f"seen {in_words(seen)}, not {in_words(missed)}"
             reason += f"; {self._gateway_in_words()}" if self._is_gateway_mute else ""
