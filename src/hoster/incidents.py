@@ -39,6 +39,14 @@ SUSPENSIONS = {
     "court-order": "C10.2",
 }
 """Why a VPS can be suspended, and the requirement behind it."""
+TERMINATIONS = {
+    "end-of-term": "C12.5",
+    "request": "C12.5",
+    "unpaid": "C15.1",
+    "breach": "C15.1",
+    "court-order": "C15.1",
+}
+"""Why a VPS can end, and the requirement behind it."""
 SEVERITIES = ("minor", "serious", "severe")
 
 

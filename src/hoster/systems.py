@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from hoster.catalogue import Catalogue
     from hoster.declarations import Declarations
 
-TERMINATIONS = {
-    "end-of-term": "C12.5",
-    "request": "C12.5",
-    "unpaid": "C15.1",
-    "breach": "C15.1",
-    "court-order": "C15.1",
-}
-"""Why a VPS can end, and the requirement behind it."""
-
 
 @dataclass(frozen=True)
 class Reinstall:

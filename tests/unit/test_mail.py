@@ -15,9 +15,8 @@ from jinja2 import UndefinedError
 from hoster.catalogue import Company, Smtp
 from hoster.clients import Client, client_of
 from hoster.errors import ConfigurationError
-from hoster.incidents import KINDS, SUSPENSIONS
+from hoster.incidents import KINDS, SUSPENSIONS, TERMINATIONS
 from hoster.mail import MailNotTakenError, compose, send
-from hoster.systems import TERMINATIONS
 from hoster.templates import folder, moment, volume
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from hoster.cli import _common
-from hoster.systems import TERMINATIONS
+from hoster.incidents import TERMINATIONS
 
 if TYPE_CHECKING:
     from hoster.catalogue import Catalogue
@@ -33,7 +33,7 @@ _NUMBER = click.argument("number", type=int, metavar="REINSTALL")
 def reinstall(
     names: tuple[str, ...], image: str | None, request: str, keep: bool, dry_run: bool
 ) -> None:
-    """Want a new system for each VPS, on a disk of its own, and declare it (C7.4, C7.5).
+    """Want a new system for each VPS, on a disk of its own; declare and deploy it (C7.4, C7.5).
 
     Once for each request, or incident that demands it. Says as JSON what its node must have.
 
@@ -41,18 +41,22 @@ def reinstall(
     Example:
       hoster act reinstall acme/web --image debian-12 --request ticket-4711
     """
+    from hoster import pulumi_cli
     from hoster.declaration_files import exclusive
     from hoster.ledger import Ledger
 
-    project = _common.project()
+    project, content = _common.project(), _common.catalogue()
     changed, jobs = False, []
     with exclusive(project), Ledger.open(project.ledger_url) as ledger:
         for name in _split(names):
-            wanted = _Reinstalling(project, _common.catalogue(), ledger, name, request)
+            wanted = _Reinstalling(project, content, ledger, name, request)
             changed |= wanted.judge(image, keep=keep)
             if not dry_run:
                 changed |= wanted.record()
             jobs.append(wanted.job())
+    if not dry_run:
+        for client in sorted({job["client"] for job in jobs if job["open"]}):
+            changed |= pulumi_cli.deploy(project, client)
     _common.print_json({"changed": changed, "jobs": jobs})
 
 
@@ -167,24 +171,12 @@ def give_up(names: tuple[str, ...], dry_run: bool) -> None:
 
 
 @click.command()
-@click.argument("clients", nargs=-1, required=True)
-def deploy(clients: tuple[str, ...]) -> None:
-    """Make clients' declarations so: `pulumi up`, whatever a killed run left behind.
-
-    \b
-    Example:
-      hoster act deploy acme
-    """
-    from hoster import pulumi_cli
-
-    changed = [pulumi_cli.deploy(_common.project(), client) for client in clients]
-    _common.print_json({"changed": any(changed)})
-
-
-@click.command()
 @_NUMBER
 def seen(number: int) -> None:
     """Note that a new system was seen up from its node; says which measures end with it (C7.4).
+
+    Where none does, it is handed over at once; otherwise `reinstalled` does that, once the node has
+    lifted them.
 
     \b
     Example:
@@ -195,7 +187,9 @@ def seen(number: int) -> None:
 
     with Ledger.open(_common.project().ledger_url) as ledger:
         changed, measures = ledger.reinstall_seen(number, _now())
-    _common.print_json({"changed": changed, "measures": [job_of(one) for one in measures]})
+        now = "" if measures else _hand_over(ledger, number, ())[1]
+    data = {"changed": changed, "measures": [job_of(one) for one in measures], "now": now}
+    _common.print_json(data)
 
 
 @click.command()
@@ -208,25 +202,29 @@ def reinstalled(number: int, measures: tuple[int, ...]) -> None:
     Example:
       hoster act reinstalled 4 17
     """
-    from hoster import delivery, outbox
     from hoster.ledger import Ledger
 
-    project, content = _common.project(), _common.catalogue()
-    policy = content.policy
-    with Ledger.open(project.ledger_url) as ledger:
-        row = ledger.reinstall(number)
-        vps = _declared(project, row.vps)
-        values = delivery.mail_values(vps, content) | {"timezone": policy.timezone}
-        keep = timedelta(days=row.keep_days)
-        changed, confirmed = ledger.finish_reinstall(number, measures, values, _now(), keep=keep)
-        outbox.send_due(ledger, content.company, _now)
-        situation = ledger.situation(row.vps)
-    _common.print_json(
-        {
-            "changed": changed or any(one.changed for one in confirmed),
-            "now": f"{row.vps} has {vps.image}, and is {situation.state}"
-            + "".join(f"; {one.kind} for {one.ground}" for one in situation.measures),
-        }
+    with Ledger.open(_common.project().ledger_url) as ledger:
+        changed, now = _hand_over(ledger, number, measures)
+    _common.print_json({"changed": changed, "now": now})
+
+
+def _hand_over(ledger: Ledger, number: int, measures: tuple[int, ...]) -> tuple[bool, str]:
+    """Finish a reinstall; return whether that was news, and what the client sees now."""
+    from hoster import delivery, outbox
+
+    content = _common.catalogue()
+    row = ledger.reinstall(number)
+    vps = _declared(_common.project(), row.vps)
+    values = delivery.mail_values(vps, content) | {"timezone": content.policy.timezone}
+    keep = timedelta(days=row.keep_days)
+    news, confirmed = ledger.finish_reinstall(number, measures, values, _now(), keep=keep)
+    outbox.send_due(ledger, content.company, _now)
+    situation = ledger.situation(row.vps)
+    left = "".join(f"; {one.kind} for {one.ground}" for one in situation.measures)
+    return (
+        news or any(one.changed for one in confirmed),
+        f"{row.vps} has {vps.image}, and is {situation.state}{left}",
     )
 
 
@@ -373,7 +371,7 @@ def terminated(names: tuple[str, ...]) -> None:
     _common.print_json({"changed": any(changed)})
 
 
-COMMANDS = (reinstall, give_up, deploy, seen, reinstalled, erase, terminate, remove, terminated)
+COMMANDS = (reinstall, give_up, seen, reinstalled, erase, terminate, remove, terminated)
 
 
 def _declare(project: Project, vps: VpsDeclaration, codes: Any = None) -> None:

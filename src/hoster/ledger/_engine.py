@@ -18,6 +18,7 @@ READS_ONLY = "hoster_reads_only"
 """Execution option of a transaction that writes nothing: it waits for no writer."""
 _WRITERS_LOCK = 0x686F73746572
 """The advisory lock that PostgreSQL's writers hold: «hoster», spelt as a number."""
+_MIGRATIONS = Path(__file__).parent / "migrations"
 _KINDS = "Use sqlite:///PATH or postgresql://USER@HOST/DATABASE."
 
 
@@ -56,7 +57,7 @@ def open_engine(url: str) -> Engine:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema up to date; a schema that is so already costs one query.
+    """Bring the schema up to date; a schema that is so already costs one query, and no Alembic.
 
     Two that open a new ledger at once do it in turn.
 
@@ -64,6 +65,8 @@ def migrate(engine: Engine) -> None:
         LedgerUnreachableError: nobody can be reached at the URL, or the file cannot be written.
         ConfigurationError: a newer release of the toolkit wrote this ledger.
     """
+    if _is_current(engine):
+        return
     from alembic import command
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
@@ -91,6 +94,21 @@ def migrate(engine: Engine) -> None:
         ) from error
 
 
+def newest() -> str:
+    """Return the newest revision of the schema that this release knows: its files are numbered."""
+    return max(file.name for file in _MIGRATIONS.glob("versions/[0-9]*.py")).partition("_")[0]
+
+
+def _is_current(engine: Engine) -> bool:
+    reader = engine.execution_options(**{READS_ONLY: True})
+    try:
+        with reader.begin() as connection:
+            rows = connection.exec_driver_sql("SELECT version_num FROM alembic_version")
+            return rows.scalar() == newest()
+    except DBAPIError:
+        return False  # a new ledger has no such table; what else is wrong shows next
+
+
 def forget(engine: Engine) -> None:
     """Overwrite what was deleted: SQLite keeps old pages in its write-ahead log until then."""
     if engine.dialect.name == "sqlite":
@@ -105,7 +123,7 @@ def _configuration() -> Config:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     return config
 
 

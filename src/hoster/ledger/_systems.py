@@ -45,7 +45,7 @@ class Systems(Sessions):
         a reinstall do, and where none is open any more, the one that was answered last.
 
         Raises:
-            RuleError: nothing asks for it, or another reinstall is under way.
+            RuleError: nothing asks for it, another reinstall is under way, or it is not the time.
         """
         with self._reading() as session:
             known = session.scalars(
@@ -66,6 +66,7 @@ class Systems(Sessions):
                     f"nothing asks for a reinstall of {vps}: no open incident demands one",
                     remedy="Where its client asked for it, name the ticket: -e request=TICKET.",
                 )
+            _codes_row(session, vps)
             return wanted, None
 
     def begin_reinstall(
