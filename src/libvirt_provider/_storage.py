@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from libvirt_provider import _xml
 from libvirt_provider._connection import found, reported
-from libvirt_provider.errors import ProviderError
+from libvirt_provider.errors import InUseError, ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 FILE_POOLS = frozenset({"dir", "fs", "netfs", "gluster", "vstorage"})
 CHUNK_BYTES = 4 * 2**20
+ZEROED_BYTES = 512 * 2**20
+"""How much is zeroed in one step: libvirt's daemon answers nobody before a step is done."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,14 @@ class VolumeFacts:
         found(volume.info)
         root = _xml.parse(volume.XMLDesc(0))
         form = root.find("target/format")
+        block = root.get("type") == "block"
         return cls(
             name=root.findtext("name"),
             key=root.findtext("key"),
             path=root.findtext("target/path"),
-            block=root.get("type") == "block",
+            block=block,
             capacity=int(root.findtext("capacity")),
-            format=None if form is None else form.get("type"),
+            format="raw" if block else None if form is None else form.get("type"),
             backing_path=root.findtext("backingStore/path"),
         )
 
@@ -71,6 +75,11 @@ def pool(host: Host, name: str) -> Any:
         if not pool_.isActive():
             raise ProviderError(f"storage pool {name!r} on {host.uri} is not active: start it")
     return pool_
+
+
+def holds_files(pool_: Any) -> bool:
+    """Whether the volumes of a pool are files; those of the others are parts of a disk."""
+    return _xml.parse(pool_.XMLDesc(0)).get("type") in FILE_POOLS
 
 
 def volume_named(pool_: Any, name: str) -> Any:
@@ -100,11 +109,29 @@ def upload(host: Host, volume: Any, chunks: Iterator[bytes], length: int) -> Non
     """Fill *volume* with *length* bytes. The test driver keeps no content."""
     if host.is_test:
         return
-    stream = host.connection().newStream(0)
-    try:
-        volume.upload(stream, 0, length, 0)
+    with _upload(host, volume, 0, length) as stream:
         for chunk in chunks:
             _send(stream, chunk)
+
+
+def zero(host: Host, volume: Any, start: int, end: int) -> None:
+    """Overwrite the bytes from *start* to *end* of a volume on blocks with zeros.
+
+    The host writes them: a hole crosses the line, and becomes zeros on a block device.
+    """
+    sparse = 1  # VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM
+    for offset in range(start, end, ZEROED_BYTES):
+        length = min(ZEROED_BYTES, end - offset)
+        with _upload(host, volume, offset, length, sparse) as stream:
+            stream.sendHole(length)
+
+
+@contextmanager
+def _upload(host: Host, volume: Any, offset: int, length: int, flags: int = 0) -> Iterator[Any]:
+    stream = host.connection().newStream(0)
+    try:
+        volume.upload(stream, offset, length, flags)
+        yield stream
         stream.finish()
     except BaseException:
         stream.abort()
@@ -126,6 +153,35 @@ def download(host: Host, volume: Any) -> bytes:
     stream.recvAll(lambda _stream, data, _opaque: content.append(data), None)
     stream.finish()
     return b"".join(content)
+
+
+def is_block(volume: Any) -> bool:
+    """Whether *volume* is a part of a disk, not a file."""
+    return bool(volume.info()[0] == 1)  # VIR_STORAGE_VOL_BLOCK
+
+
+def erase(volume: Any) -> None:
+    """Delete *volume*; one on blocks is overwritten with zeros before (C15.2).
+
+    No file shows what a deleted one held; a volume group hands the bytes to whoever comes next.
+    Cut in the middle, the volume is still there, and is overwritten anew the next time.
+
+    Raises:
+        InUseError: its host is at work on it.
+    """
+    import libvirt
+
+    try:
+        if is_block(volume):
+            volume.wipe(0)  # returns when the zeros are on the disk
+        volume.delete(0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise
+        raise InUseError(
+            f"volume {volume.name()!r} is busy: {error}. Its host ends by itself what an "
+            "interrupted run began, such as erasing it: run again later"
+        ) from error
 
 
 def users_of(host: Host, path: str) -> list[str]:
@@ -159,7 +215,8 @@ class Mark:
     """An empty volume beside one that is being made, whose name says by which resource.
 
     It outlives the create, so that a run that was killed before it could write its state is
-    told from somebody else's volume of that name. See docs/decisions/0001.
+    told from somebody else's volume of that name. See docs/decisions/0001. On a volume group it
+    is a logical volume of one extent, that nobody writes to or reads: there is nothing to erase.
     """
 
     pool: Any
@@ -174,7 +231,7 @@ class Mark:
         return {True: f"{self._stem}.filling", False: f"{self._stem}.made"}
 
     def set(self, *, filling: bool) -> None:
-        """Put the mark; ``filling`` says that content is on its way into the volume."""
+        """Put the mark; ``filling`` says that it does not hold yet what it shall."""
         root = _xml.root("volume")
         name = self._names()[filling]
         _xml.add(root, "name", name)
@@ -234,5 +291,12 @@ def without_leftovers(undo: Callable[[], Any]) -> None:
 
     try:
         undo()
-    except libvirt.libvirtError:
+    except (libvirt.libvirtError, ProviderError):
         return
+
+
+def unmake(volume: Any, mark: Mark) -> None:
+    """Take away what a failed create made; what cannot be erased keeps the mark of its maker."""
+    if volume is not None:
+        erase(volume)
+    mark.clear()

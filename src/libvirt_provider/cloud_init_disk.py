@@ -67,15 +67,15 @@ class CloudInitDisk(Resource):
                 volume = pool.createXML(_xml.text_of(_definition(name, len(content))), 0)
             self._write(volume, content)
         except BaseException:
-            if volume is not None:
-                _storage.without_leftovers(lambda: volume.delete(0))
-            _storage.without_leftovers(mark.clear)
+            _storage.without_leftovers(lambda: _storage.unmake(volume, mark))
             raise
         return volume
 
     def _write(self, volume: Any, content: bytes) -> None:
         if len(content) > volume.info()[1]:
             volume.resize(len(content), 0)
+        # To the volume's end: what an earlier seed or an earlier owner left there goes.
+        content = content.ljust(volume.info()[1], b"\0")
         _storage.upload(self.host, volume, iter([content]), len(content))
 
     def read(self, urn: str, resource_id: str, inputs: Values) -> Found | None:
@@ -117,7 +117,7 @@ class CloudInitDisk(Resource):
         return dict(change.new)
 
     def delete(self, urn: str, resource_id: str, state: Values) -> None:
-        """Delete the seed, unless a domain still has it."""
+        """Erase the seed, unless a domain still has it."""
         volume = _storage.volume_keyed(self.host, volume_key(resource_id), state.get("pool"))
         if volume is None:
             return
@@ -129,7 +129,7 @@ class CloudInitDisk(Resource):
                     f"{self.host.uri}: delete or change that domain first"
                 )
             mark = Mark(volume.storagePoolLookupByVolume(), volume.name(), urn)
-            volume.delete(0)
+            _storage.erase(volume)
             mark.clear()
 
 

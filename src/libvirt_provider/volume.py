@@ -17,6 +17,7 @@ from libvirt_provider.errors import (
     MissingError,
     ProviderError,
     RefusedChangeError,
+    UnreachableHostError,
 )
 
 if TYPE_CHECKING:
@@ -88,11 +89,26 @@ class Volume(Resource):
         ]
 
     def planned_update(self, change: Change) -> Values:
-        """Say that the disk grows, and where it ends."""
+        """Say that the disk grows, and where it ends.
+
+        Raises:
+            RefusedChangeError: it is on a volume group, where libvirt grows nothing.
+        """
         before, after = _state_size(change), change.new.get("size")
         if isinstance(after, int) and after > before:
+            self._check_growth(change, after)
             change.log(f"disk {_size(before)} -> {_size(after)}: grows in place, keeps its data")
         return super().planned_update(change)
+
+    def _check_growth(self, change: Change, size: int) -> None:
+        try:
+            volume = _storage.volume_keyed(self.host, change.id, change.new.get("pool"))
+        except UnreachableHostError as error:
+            change.log(f"cannot tell whether this disk can grow: {error}")
+            return
+        with reported(f"volume {change.id}"):
+            if volume is not None and _storage.is_block(volume):
+                raise RefusedChangeError(f"size: {_grows_by_hand(volume, size)}")
 
     def create(self, urn: str, inputs: Values) -> tuple[str, Values]:
         """Make the volume, or finish the one that a killed run of this resource began."""
@@ -112,39 +128,54 @@ class Volume(Resource):
                 "already, and this resource did not make it: choose another name, or take it "
                 f"in with `pulumi import libvirt:index/volume:Volume NAME {existing.key()}`"
             )
-        if existing is None:
-            return self._new(pool, mark, inputs)
-        if state:
-            self._fill(existing, mark, inputs)
-        return self._recovered(existing, inputs)
+        if existing is not None and not state:
+            return self._recovered(existing, inputs)
+        if existing is not None:
+            self._check_unused(existing, "is only partly filled, yet is")
+            _storage.erase(existing)
+        return self._new(pool, mark, inputs)
 
     def _new(self, pool: Any, mark: Mark, inputs: Values) -> VolumeFacts:
-        root = self._definition(pool, inputs)
-        mark.set(filling=bool(inputs.get("source")))
+        base, files = self._base(pool, inputs), _storage.holds_files(pool)
+        root = self._definition(inputs, base and VolumeFacts.of(base), files=files)
+        filling = bool(inputs.get("source")) or not files
+        mark.set(filling=filling)
         volume = None
         try:
-            volume = pool.createXML(_xml.text_of(root), 0)
-            if inputs.get("source"):
-                self._fill(volume, mark, inputs)
+            if base is None or files:
+                volume = pool.createXML(_xml.text_of(root), 0)
+            else:
+                volume = pool.createXMLFrom(_xml.text_of(root), base, 0)
+            self._fill(volume, base, inputs)
+            if filling:
+                mark.filled()
             return VolumeFacts.of(volume)
         except BaseException:
-            if volume is not None:
-                _storage.without_leftovers(lambda: volume.delete(0))
-            _storage.without_leftovers(mark.clear)
+            _storage.without_leftovers(lambda: _storage.unmake(volume, mark))
             raise
 
-    def _fill(self, volume: Any, mark: Mark, inputs: Values) -> None:
-        users = _storage.users_of(self.host, volume.path())
-        if users:
-            raise InUseError(
-                f"volume {inputs['name']!r} is only partly filled, yet domain {users[0]!r} uses it"
-            )
-        with _source.opened(inputs["source"]) as source:
-            _storage.upload(self.host, volume, source.chunks(), source.length)
+    def _fill(self, volume: Any, base: Any, inputs: Values) -> None:
+        if _storage.is_block(volume):
+            self._clean(volume, base, inputs)
+        if inputs.get("source"):
+            with _source.opened(inputs["source"]) as source:
+                _storage.upload(self.host, volume, source.chunks(), source.length)
         size = inputs.get("size")
         if size and size > volume.info()[1]:
             volume.resize(size, 0)
-        mark.filled()
+
+    def _clean(self, volume: Any, base: Any, inputs: Values) -> None:
+        """Overwrite what earlier owners left: libvirt hands out extents as they are."""
+        capacity = volume.info()[1]
+        if inputs.get("size") not in (None, capacity):
+            raise RefusedChangeError(
+                f"size {inputs['size']} bytes is no whole number of the volume group's extents: "
+                f"declare {capacity} bytes"
+            )
+        if base is None:
+            volume.wipe(0)
+        else:
+            _storage.zero(self.host, volume, base.info()[1], capacity)
 
     def _recovered(self, volume: Any, inputs: Values) -> VolumeFacts:
         facts = VolumeFacts.of(volume)
@@ -161,10 +192,8 @@ class Volume(Resource):
             facts = VolumeFacts.of(volume)
         return facts
 
-    def _definition(self, pool: Any, inputs: Values) -> Any:
-        file_pool = _xml.parse(pool.XMLDesc(0)).get("type") in _storage.FILE_POOLS
-        base = self._base(pool, inputs)
-        size = inputs.get("size")
+    def _definition(self, inputs: Values, base: VolumeFacts | None, *, files: bool) -> Any:
+        size, form, length = inputs.get("size"), inputs.get("format"), None
         if base is not None:
             size = size or base.capacity
             if size < base.capacity:
@@ -172,16 +201,19 @@ class Volume(Resource):
                     f"size {_size(size)} is below that of base volume {base.name!r}, "
                     f"{_size(base.capacity)}: declare at least that"
                 )
-        form, length = inputs.get("format"), None
         if inputs.get("source"):
             with _source.opened(inputs["source"]) as source:
                 form, length = form or source.format, source.virtual_bytes
-        form = form or ("qcow2" if file_pool else "raw")
-        return _xml.transformed(
-            volume_xml(inputs["name"], size or length or DEFAULT_BYTES, form, base), inputs
-        )
+        form = form or ("qcow2" if files else "raw")
+        if not files and form != "raw":
+            raise RefusedChangeError(
+                f"pool {inputs['pool']!r} holds raw content only, not {form}: put such an image "
+                "into a Volume of a `dir` pool, and make this one with that as its baseVolumeId"
+            )
+        root = volume_xml(inputs["name"], size or length or DEFAULT_BYTES, form, base, files=files)
+        return _xml.transformed(root, inputs)
 
-    def _base(self, pool: Any, inputs: Values) -> VolumeFacts | None:
+    def _base(self, pool: Any, inputs: Values) -> Any:
         if inputs.get("baseVolumeId"):
             volume = _storage.volume_keyed(self.host, inputs["baseVolumeId"], inputs["pool"])
         elif inputs.get("baseVolumeName"):
@@ -193,7 +225,7 @@ class Volume(Resource):
         if volume is None:
             wanted = inputs.get("baseVolumeId") or inputs["baseVolumeName"]
             raise MissingError(f"base volume {wanted!r} is not on {self.host.uri}")
-        return VolumeFacts.of(volume)
+        return volume
 
     def read(self, urn: str, resource_id: str, inputs: Values) -> Found | None:
         """Return the volume as it is.
@@ -234,20 +266,23 @@ class Volume(Resource):
             return _outputs(change.new, VolumeFacts.of(volume))
 
     def delete(self, urn: str, resource_id: str, state: Values) -> None:
-        """Delete the volume, unless a domain still has it."""
+        """Erase the volume, unless a domain still has it."""
         volume = _storage.volume_keyed(self.host, resource_id, state.get("pool"))
         if volume is None:
             return
         with reported(f"volume {resource_id}"):
-            users = _storage.users_of(self.host, volume.path())
-            if users:
-                raise InUseError(
-                    f"volume {volume.name()!r} is a disk of domain {users[0]!r} on "
-                    f"{self.host.uri}: delete or change that domain first"
-                )
+            self._check_unused(volume, "is")
             mark = Mark(volume.storagePoolLookupByVolume(), volume.name(), urn)
-            volume.delete(0)
+            _storage.erase(volume)
             mark.clear()
+
+    def _check_unused(self, volume: Any, how: str) -> None:
+        users = _storage.users_of(self.host, volume.path())
+        if users:
+            raise InUseError(
+                f"volume {volume.name()!r} {how} a disk of domain {users[0]!r} on "
+                f"{self.host.uri}: delete or change that domain first"
+            )
 
     def _volume(self, urn: str, key: str, pool: str | None) -> Any:
         volume = _storage.volume_keyed(self.host, key, pool)
@@ -259,16 +294,20 @@ class Volume(Resource):
         return volume
 
 
-def volume_xml(name: str, size: int, form: str, base: VolumeFacts | None) -> Any:
-    """Return the definition of a new volume, before any XSLT. Pure."""
+def volume_xml(
+    name: str, size: int, form: str, base: VolumeFacts | None, *, files: bool = True
+) -> Any:
+    """Return the definition of a new volume, before any XSLT; ``files``: of its pool. Pure."""
     root = _xml.root("volume")
     _xml.add(root, "name", name)
     _xml.add(root, "capacity", size, unit="bytes")
-    # What is not allocated reads as zeros; a raw file is sparse.
-    _xml.add(root, "allocation", 0, unit="bytes")
+    if files:
+        # What is not allocated reads as zeros; a raw file is sparse. A logical volume would become
+        # a snapshot that fails when it is full.
+        _xml.add(root, "allocation", 0, unit="bytes")
     target = _xml.add(root, "target")
     _xml.add(target, "format", type=form)
-    if base is not None:
+    if base is not None and files:
         backing = _xml.add(root, "backingStore")
         _xml.add(backing, "path", base.path)
         _xml.add(backing, "format", type=base.format or "raw")
@@ -276,6 +315,8 @@ def volume_xml(name: str, size: int, form: str, base: VolumeFacts | None) -> Any
 
 
 def _grow(host: Any, volume: Any, path: str, size: int) -> None:
+    if _storage.is_block(volume):
+        raise RefusedChangeError(f"size: {_grows_by_hand(volume, size)}")
     domain = _running_on(host, path)
     if domain is None:
         volume.resize(size, 0)
@@ -334,6 +375,18 @@ def _shrinks(before: int, after: int) -> str:
     return (
         f"cannot shrink from {_size(before)} to {_size(after)}: the end of the disk would be cut "
         f"off. Declare at least {before} bytes"
+    )
+
+
+def _grows_by_hand(volume: Any, size: int) -> str:
+    path, before = volume.path(), volume.info()[1]
+    pool = volume.storagePoolLookupByVolume().name()
+    return (
+        f"cannot grow from {_size(before)} to {_size(size)}: libvirt grows no volume of a volume "
+        f"group. Nothing was changed. Do it on its host: `lvextend --size {size}b {path}`, then "
+        f"`blkdiscard --zeroout --offset {before} {path}`, since the new space holds what others "
+        f"left there; then `virsh pool-refresh {pool}`, and where a domain runs on it `virsh "
+        f"blockresize DOMAIN {path} {size}B`; then `pulumi up --refresh`"
     )
 
 

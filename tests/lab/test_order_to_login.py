@@ -515,12 +515,12 @@ def test_what_a_node_cannot_do_is_refused_before_anything_is_touched(
     [image] = on_its_node(lab, "sh", "-c", "ls /var/lib/libvirt/images/vps/debian-12@*").split()
     try:
         on_its_node(lab, "sh", "-ec", f"mv {image} {image}.away; virsh -q pool-refresh vps")
-        with pytest.raises(LabError, match="Storage volume not found"):
+        with pytest.raises(LabError, match="has no image"):
             lab.playbook("reinstall-vps.yml", *asked)
     finally:
         on_its_node(lab, "sh", "-ec", f"mv {image}.away {image}; virsh -q pool-refresh vps")
     for playbook in ("reinstall-vps.yml", "terminate-vps.yml"):
-        with pytest.raises(LabError, match="UNREACHABLE"):
+        with pytest.raises(LabError, match="could not be reached"):
             lab.playbook(
                 playbook,
                 *asked,
@@ -633,7 +633,7 @@ def reinstalled(
         cut = cuts.run(
             "reinstall-vps.yml", f"vps={VPS}", "keep=true", then=has_a_disk_and_no_network
         )
-    assert cut >= 12
+    assert cut >= 10
     assert seen == {"spoofed": 0, "honest": 0}
     told = client_side.mails(lab.mail_dir, EMAIL)[-3:]
     words = ("coupé", "clos", "réinstallé")
