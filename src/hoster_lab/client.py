@@ -56,12 +56,12 @@ class AccessCodes:
 
 
 def mails(maildir: Path, recipient: str) -> list[EmailMessage]:
-    """Return the mails kept for *recipient*, oldest first."""
-    kept = mailbox.Maildir(maildir, factory=None, create=False)
+    """Return the mails kept for *recipient*, in the order in which they came."""
+    kept = mailbox.Maildir(maildir, create=False)
     parser = BytesParser(policy=policy.default)
-    messages = [parser.parsebytes(kept.get_bytes(key)) for key in kept.keys()]  # noqa: SIM118
-    mine = [message for message in messages if recipient in str(message["To"])]
-    return sorted(mine, key=lambda message: message["Date"].datetime)
+    came = sorted(kept.keys(), key=lambda key: kept.get_message(key).get_date())
+    messages = [parser.parsebytes(kept.get_bytes(key)) for key in came]
+    return [message for message in messages if recipient in str(message["To"])]
 
 
 def access_codes(message: EmailMessage) -> AccessCodes:
