@@ -250,6 +250,11 @@ class IncidentPolicy(Value):
         description="How long a client can read the disk of its former system, where it asked "
         "for that (C7.5).",
     )
+    proof_hours: Annotated[int, Field(ge=72, le=8760)] = Field(
+        72,
+        description="How long a client has to prove its contact details once it is asked to; the "
+        "contract gives it 72 hours (C7.1).",
+    )
     recurrence_days: Annotated[int, Field(ge=0, le=3650)] = Field(
         365, description="An earlier incident of the VPS counts for so long."
     )

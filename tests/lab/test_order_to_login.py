@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -358,7 +359,7 @@ WantedBy=sysinit.target
 """
 
 
-@contextmanager
+@contextlib.contextmanager
 def captured(lab: Lab, node: str = "paris-1") -> Iterator[dict[str, int]]:
     """Count what leaves a node meanwhile, by what the VPS wrote into it."""
     station = str(ROOT / "src" / "hoster_lab" / "traffic" / "station.py")
@@ -430,10 +431,14 @@ def changed_by(lab: Lab) -> Callable[..., bool]:
 
     def run(playbook: str, *more: str) -> bool:
         variables = [word for one in (f"vps={VPS}", *more) for word in ("-e", one)]
-        recap = lab.playbook(playbook, *variables).partition("PLAY RECAP")[2]
-        return any(int(count) for count in re.findall(r"changed=(\d+)", recap))
+        return says_changed(lab.playbook(playbook, *variables))
 
     return run
+
+
+def says_changed(output: str) -> bool:
+    recap = output.partition("PLAY RECAP")[2]
+    return any(int(count) for count in re.findall(r"changed=(\d+)", recap))
 
 
 def test_an_incident_from_the_cut_to_the_reconnection(
@@ -502,6 +507,30 @@ def test_of_many_each_is_done_that_can_be_and_a_table_says_which(
     assert "1 done, 1 not" in company.run("hoster", "act", "summary", *numbers)
     lab.playbook("resume-vps.yml", "-e", "node=paris-1", "-e", "reason=licence")
     assert reachable(lab, codes)
+
+
+def test_who_is_late_with_a_proof_is_suspended_until_it_comes(
+    lab: Lab, company: journey.Company, codes: AccessCodes
+) -> None:
+    """C7.1: 72 hours after the mail, and not before."""
+
+    def changed() -> bool:
+        return says_changed(lab.playbook("enforce-proofs.yml"))
+
+    company.hoster("proof", "demand", "e2e")
+    assert not changed()
+    assert reachable(lab, codes)
+    ledger = lab.company.project / ".hoster" / "ledger.sqlite3"
+    with contextlib.closing(sqlite3.connect(ledger)) as database, database:
+        older = "UPDATE outbox SET sent_at = datetime(sent_at, '-73 hours') WHERE template = ?"
+        database.execute(older, ["proof-demanded"])
+    assert changed()
+    assert not reachable(lab, codes)
+    assert not changed()
+    company.hoster("proof", "settle", "e2e", "--note", "seen")
+    assert changed()
+    assert reachable(lab, codes)
+    assert not changed()
 
 
 def test_what_a_node_cannot_do_is_refused_before_anything_is_touched(

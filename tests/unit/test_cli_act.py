@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
+import time_machine
 import yaml
 from click.testing import CliRunner
 
@@ -232,3 +234,87 @@ def test_a_summary_says_what_became_of_each(run: Callable[..., Any], project: Pr
     assert ["acme/web", "suspend", "unpaid", "in", "force"] in lines
     assert ["acme/db", "suspend", "unpaid", "wanted"] in lines
     assert "1 done, 1 not" in done.stdout
+
+
+def test_vpss_are_suspended_once_their_clients_proof_is_overdue_and_come_back(
+    run: Callable[..., Any], sent: list[EmailMessage], now: datetime
+) -> None:
+    """C7.1: 72 hours, from the mail on; each mail once; what is in force is left alone."""
+    with time_machine.travel(now, tick=False) as clock:
+        assert ["acme"] == run("proof", "demand", "acme", "--json")["changed"]
+        assert [] == run("proof", "demand", "acme", "--json")["changed"]
+        assert ["avant le 4 mars 2026, 10:30 (Europe/Paris)"] == [
+            mail_["Subject"].partition("demandé ")[2] for mail_ in sent
+        ]
+        suspend = ("act", "suspend", "acme/web", "--reason", "identity")
+        with pytest.raises(RuleError, match="until 2026-03-04 09:30 UTC to send"):
+            run(*suspend)
+        clock.shift(timedelta(hours=72))
+        assert {} == on_nodes(run("act", "proofs"))
+        assert [] == run("proof", "--overdue", "--json")["proofs"]
+        clock.shift(timedelta(seconds=1))
+        assert ["acme"] == [one["client"] for one in run("proof", "--overdue", "--json")["proofs"]]
+        both = {"paris-1": ["acme/web"], "roubaix-1": ["acme/db"]}
+        assert run("act", "proofs", "--dry-run")["changed"]
+        assert both == on_nodes(run("act", "proofs"))
+        again = run("act", "proofs")
+        assert (False, both) == (again["changed"], on_nodes(again))
+        run("act", "done", "1", "2")
+        assert {} == on_nodes(run("act", "proofs"))
+        with pytest.raises(RuleError, match="has not come"):
+            run("act", "resume", "acme/web", "--reason", "identity")
+
+        clock.shift(timedelta(hours=1))
+        assert ["acme"] == run("proof", "settle", "acme", "--note", "seen", "--json")["changed"]
+        assert [] == run("proof", "settle", "acme", "--json")["changed"]
+        back = run("act", "proofs")
+        assert both == on_nodes(back)
+        assert [True, True] == [one["measures"][0]["lift"] for one in back["nodes"]]
+        run("act", "done", "1", "2")
+        assert {} == on_nodes(run("act", "proofs"))
+    assert [("settled", "seen")] == [
+        (one["stage"], one["settlement"]) for one in run("proof", "--all", "--json")["proofs"]
+    ]
+    assert 1 + 2 + 1 + 2 == len(sent)
+
+
+def test_a_client_whose_mail_has_not_gone_out_is_not_late(
+    run: Callable[..., Any],
+    sent: list[EmailMessage],
+    monkeypatch: pytest.MonkeyPatch,
+    now: datetime,
+) -> None:
+    """C7.1: its 72 hours begin when it is told."""
+
+    def away(*_: object) -> None:
+        raise mail.MailNotTakenError("away", final=False)
+
+    with time_machine.travel(now, tick=False) as clock:
+        with monkeypatch.context() as patched:
+            patched.setattr("hoster.outbox.send", away)
+            run("proof", "demand", "acme", "--json")
+            clock.shift(timedelta(hours=100))
+            assert ["not told yet"] == [one["stage"] for one in run("proof", "--json")["proofs"]]
+            assert {} == on_nodes(run("act", "proofs"))
+            with pytest.raises(RuleError, match="has not gone out"):
+                run("act", "suspend", "acme/web", "--reason", "identity")
+        run("outbox", "send", "--json")
+        clock.shift(timedelta(hours=71))
+        assert {} == on_nodes(run("act", "proofs"))
+        clock.shift(timedelta(hours=2))
+        assert 2 == len(on_nodes(run("act", "proofs")))
+    assert 1 == len(sent)
+
+
+def test_a_demand_to_somebody_unknown_is_made_to_nobody(
+    run: Callable[..., Any], sent: list[EmailMessage]
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"no client acne(?s:.*)acme"):
+        run("proof", "demand", "acme", "acne", "--json")
+    assert ["acme"] == run("proof", "demand", "acme", "--dry-run", "--json")["changed"]
+    assert [] == run("proof", "--json")["proofs"]
+    assert [] == sent
+    with pytest.raises(RuleError, match="never asked"):
+        run("proof", "settle", "acme", "--json")
+    with pytest.raises(RuleError, match="asked for no proof"):
+        run("act", "suspend", "acme/web", "--reason", "identity")

@@ -26,6 +26,7 @@ COMMANDS = {
     "events": "hoster.cli.events:events",
     "act": "hoster.cli.act:act",
     "announce": "hoster.cli.announce:announce",
+    "proof": "hoster.cli.proof:proof",
     "incidents": "hoster.cli.incidents:incidents",
     "audit": "hoster.cli.audit:audit",
     "outbox": "hoster.cli.outbox:outbox",

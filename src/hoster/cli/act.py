@@ -133,8 +133,16 @@ def suspend(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
     Example:
       hoster act suspend acme/web --reason unpaid --note invoice-2026-117
     """
+    from hoster import proofs
+
     now = _now()
-    _record(chosen, lambda ledger, vps: ledger.suspend(vps, reason, note, now), dry_run=dry_run)
+
+    def want(ledger: Ledger, vps: str) -> Wanted:
+        if reason == proofs.GROUND:
+            proofs.require_overdue(vps, ledger.proof_demands(proofs.client_of(vps)), now)
+        return ledger.suspend(vps, reason, note, now)
+
+    _record(chosen, want, dry_run=dry_run)
 
 
 @act.command()
@@ -149,8 +157,44 @@ def resume(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
     Example:
       hoster act resume acme/web --reason unpaid
     """
+    from hoster import proofs
+
     now = _now()
-    _record(chosen, lambda ledger, vps: ledger.resume(vps, reason, note, now), dry_run=dry_run)
+
+    def want(ledger: Ledger, vps: str) -> Wanted:
+        if reason == proofs.GROUND:
+            proofs.require_settled(vps, ledger.proof_demands(proofs.client_of(vps)))
+        return ledger.resume(vps, reason, note, now)
+
+    _record(chosen, want, dry_run=dry_run)
+
+
+@act.command("proofs")
+@_common.dry_run
+def enforce_proofs(dry_run: bool) -> None:
+    """Want the suspension of VPSs whose client's proof is overdue, its end where it came (C7.1).
+
+    \b
+    Example:
+      hoster act proofs --dry-run
+    """
+    from hoster import proofs
+    from hoster.declaration_files import read_all
+    from hoster.ledger import Ledger
+
+    project, now = _common.project(), _now()
+    node_of = {vps.full_name: vps.node for vps in read_all(project)}
+    with Ledger.open(project.ledger_url) as ledger:
+        demands = ledger.proof_demands()
+        due = proofs.due(node_of, demands, ledger.measures(in_force=True), now)
+
+    def want(ledger: Ledger, vps: str) -> Wanted:
+        if vps in due.resume:
+            return ledger.resume(vps, proofs.GROUND, "the proof came", now)
+        return ledger.suspend(vps, proofs.GROUND, "", now)
+
+    concerned = {vps: node_of[vps] for vps in (*due.suspend, *due.resume)}
+    _record(Chosen(concerned, by_name=False), want, dry_run=dry_run)
 
 
 @act.command()

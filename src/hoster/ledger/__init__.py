@@ -14,6 +14,7 @@ from hoster.errors import ConfigurationError, RuleError
 from hoster.ledger._announcements import Announcements, Told
 from hoster.ledger._engine import forget
 from hoster.ledger._measures import Confirmed, Measures, Wanted
+from hoster.ledger._proofs import Proofs
 from hoster.ledger._schema import (
     AccessCodeRow,
     ClientRow,
@@ -21,10 +22,9 @@ from hoster.ledger._schema import (
     NodeEventRow,
     ReleasedAddressRow,
 )
-from hoster.ledger._session import FAILED, QUEUED, SENT, actor, note, queue
+from hoster.ledger._session import FAILED, QUEUED, SENT, actor, client_row, note, queue
 from hoster.ledger._systems import Systems, require_unseen
 from hoster.node_events import Collected, NodeEvent, notice
-from hoster.problems import near
 
 __all__ = [
     "FAILED",
@@ -75,7 +75,7 @@ class KeptEvent:
     collected_at: datetime
 
 
-class Ledger(Measures, Systems, Announcements):
+class Ledger(Measures, Systems, Announcements, Proofs):
     """One open ledger; every method is one transaction. Times are passed in, aware."""
 
     # --- clients ---
@@ -106,7 +106,7 @@ class Ledger(Measures, Systems, Announcements):
             ConfigurationError: there is no such client.
         """
         with self._transaction() as session:
-            row = _client_row(session, client.name)
+            row = client_row(session, client.name)
             new = client.model_dump()
             changed = [name for name, value in new.items() if row.details.get(name) != value]
             if changed:
@@ -121,7 +121,7 @@ class Ledger(Measures, Systems, Announcements):
             ConfigurationError: there is none of that name.
         """
         with self._reading() as session:
-            return _client(_client_row(session, name))
+            return _client(client_row(session, name))
 
     def clients(self) -> list[Client]:
         """Return all clients, by name."""
@@ -403,17 +403,6 @@ def _kept(row: NodeEventRow) -> KeptEvent:
         **{name: getattr(row, name) for name in NodeEvent.model_fields}
     )
     return KeptEvent(row.node, event, row.collected_at)
-
-
-def _client_row(session: Session, name: str) -> ClientRow:
-    row = session.get(ClientRow, name)
-    if row is None:
-        known = session.scalars(select(ClientRow.name)).all()
-        raise ConfigurationError(
-            f"no client {name}{near(name, known)}",
-            remedy=f"Register it: hoster client add {name} --help",
-        )
-    return row
 
 
 def _client(row: ClientRow) -> Client:

@@ -254,3 +254,19 @@ class ConcernedRow(Base):
     reminders: Mapped[int]
     reminded_on: Mapped[str | None] = mapped_column(String(10))
     settled_at: Mapped[datetime | None]
+
+
+class ProofDemandRow(Base):
+    """A proof of contact details that a client was asked for (`hoster.proofs.Demand`)."""
+
+    __tablename__ = "proof_demand"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    client: Mapped[str] = mapped_column(ForeignKey("client.name"), index=True)
+    note: Mapped[str]
+    hours: Mapped[int]
+    author: Mapped[str] = mapped_column(String(64))
+    demanded_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+    settled_by: Mapped[str | None] = mapped_column(String(64))
+    settlement: Mapped[str | None]

@@ -12,8 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hoster import audit
+from hoster.errors import ConfigurationError
 from hoster.ledger._engine import READS_ONLY, migrate, open_engine
-from hoster.ledger._schema import EventRow, MailRow
+from hoster.ledger._schema import ClientRow, EventRow, MailRow
+from hoster.problems import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +108,22 @@ def queue(
             next_attempt_at=now,
         )
     )
+
+
+def client_row(session: Session, name: str) -> ClientRow:
+    """Return a client.
+
+    Raises:
+        ConfigurationError: there is none of that name; near names are told.
+    """
+    row = session.get(ClientRow, name)
+    if row is None:
+        known = session.scalars(select(ClientRow.name)).all()
+        raise ConfigurationError(
+            f"no client {name}{near(name, known)}",
+            remedy=f"Register it: hoster client add {name} --help",
+        )
+    return row
 
 
 def note(session: Session, now: datetime, kind: str, subject: str, /, **details: Any) -> None:
