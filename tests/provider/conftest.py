@@ -48,11 +48,15 @@ wait
 
 @dataclass(frozen=True)
 class Qemu:
-    """A private host: its URI, a pool ``vps`` in ``folder``, and a connection of the tests' own."""
+    """A private host: its URI, a pool ``vps`` in ``folder``, and a connection of the tests' own.
+
+    ``pid`` is a process in its namespaces.
+    """
 
     uri: str
     folder: Path
     connection: Any
+    pid: int
 
     @property
     def host(self) -> Host:
@@ -96,7 +100,7 @@ def qemu_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qemu]:
         connection.storagePoolCreateXML(
             f"<pool type='dir'><name>vps</name><target><path>{pool}</path></target></pool>", 0
         )
-        yield Qemu(uri, pool, connection)
+        yield Qemu(uri, pool, connection, daemon.pid)
         connection.close()
     finally:
         daemon.send_signal(signal.SIGKILL)
