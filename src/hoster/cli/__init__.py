@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import rich_click as click
 
 from hoster import __version__
-from hoster.errors import HosterError
+from hoster.errors import ConfigurationError, HosterError
 
 # Name -> where it is. The order is the one in which a newcomer needs them.
 COMMANDS = {
@@ -89,6 +91,21 @@ def main() -> None:
             raise
         _tell(error)
         sys.exit(error.exit_code)
+
+
+def call(argv: list[str]) -> tuple[str, str]:
+    """Run a command line in this process; return what it printed, and what it told besides.
+
+    Raises:
+        HosterError: it was refused, or is no command line of ours.
+    """
+    printed, told = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told):
+        try:
+            cli.main(argv, prog_name="hoster", standalone_mode=False)
+        except click.ClickException as error:
+            raise ConfigurationError(f"hoster {' '.join(argv)}: {error.format_message()}") from None
+    return printed.getvalue(), told.getvalue()
 
 
 def _tell(error: HosterError) -> None:

@@ -136,19 +136,19 @@ def transaction(
     alone stays, and one that must be made anew takes over the kernel's count, but for those in
     *recount*, which start with the count that *desired* says.
     """
-    unwanted = set(current)
+    unwanted = dict.fromkeys(current)
     doomed: list[Place] = []
     added: dict[Place, Element] = {}
     for some in desired:
         for place, wanted in some.items():
-            unwanted.discard(place)
+            unwanted.pop(place, None)
             before, anew = current.get(place), place in recount
             if before is not None and not anew and _same(before, wanted):
                 continue
             if before is not None and place not in added:
                 doomed.append(place)
             added[place] = _counting_on(wanted, None if anew else before)
-    doomed += [place for place in current if place in unwanted]
+    doomed += unwanted
     changes = nft.Transaction()
     for table in SETS:
         changes.delete(*table, [current[place] for place in doomed if place[0] == table])

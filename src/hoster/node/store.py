@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hoster.node.errors import NodeError, UnknownVpsError
 from hoster.node.ruleset import Enforced, Measures
-from hoster.node.vps import Vps
+from hoster.node.vps import Vps, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -386,4 +386,4 @@ def _facts(written: str) -> Vps:
     if fields.get("gateway") is not None:
         fields["gateway"] = IPv4Address(fields["gateway"])
     fields["anchor"] = date.fromisoformat(fields["anchor"])
-    return Vps(**fields)
+    return shared(Vps(**fields))

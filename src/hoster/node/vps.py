@@ -126,7 +126,15 @@ def vps_of_metadata(element: ElementTree.Element) -> Vps:
     _agrees("mac", _text(address, "mac").lower(), vps.mac)
     if vps.ceiling_mbit_s is not None and vps.ceiling_mbit_s < vps.guaranteed_mbit_s:
         raise InvalidMetadataError("ceiling-mbit-s is below guaranteed-mbit-s")
-    return vps
+    return shared(vps)
+
+
+_SHARED: dict[Vps, Vps] = {}
+
+
+def shared(vps: Vps) -> Vps:
+    """Return one object for all that are equal: libvirt and the state each say a thousand."""
+    return _SHARED.setdefault(vps, vps)
 
 
 def _parsed(xml: str) -> ElementTree.Element:

@@ -1,0 +1,103 @@
+"""`hoster` as a task of a playbook: what it changes, says and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hoster.clients import Client
+from hoster.declarations import VpsDeclaration
+from hoster.ledger import Ledger
+from hoster.project import Project
+
+CHECKOUT = Path(__file__).parents[2]
+Played = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def play(
+    project: Project,
+    ada: Client,
+    declared: Callable[..., VpsDeclaration],
+    now: datetime,
+    tmp_path: Path,
+) -> Callable[..., Played]:
+    """Run one task on a project with a VPS; its result is printed as JSON."""
+    web = declared()
+    some = {web.name: web.fields_written()}
+    project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))
+    with Ledger.open(project.ledger_url) as ledger:
+        ledger.add_client(ada, now)
+
+    def run(argv: list[str], *options: str) -> Played:
+        task = {"name": "Call it", "hoster": {"argv": argv}, "register": "called"}
+        show = {"name": "Show it", "ansible.builtin.debug": {"msg": "{{ called | to_json }}"}}
+        playbook = tmp_path / "playbook.yml"
+        tasks = {"hosts": "localhost", "gather_facts": False, "tasks": [task, show]}
+        playbook.write_text(yaml.safe_dump([tasks]))
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
+        environment["ANSIBLE_CALLBACK_RESULT_FORMAT"] = "json"
+        return subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", *options, playbook],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment | {"HOSTER_PROJECT": str(project.root)},
+            cwd=project.root,
+        )
+
+    return run
+
+
+def called(done: Played) -> Any:
+    assert 0 == done.returncode, done.stdout + done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.strip().startswith('"msg": ')]
+    said = json.loads(f"{{{line}}}")["msg"]
+    return json.loads(said) if isinstance(said, str) else said
+
+
+SUSPEND = ["act", "suspend", "acme/web", "--reason", "unpaid"]
+
+
+def test_a_task_says_what_changed_once(play: Callable[..., Played], project: Project) -> None:
+    assert called(play(SUSPEND, "--check"))["changed"]
+    first, second = called(play(SUSPEND)), called(play(SUSPEND))
+
+    assert (True, False) == (first["changed"], second["changed"])
+    assert ["paris-1"] == [one["node"] for one in second["answer"]["nodes"]]
+    with Ledger.open(project.ledger_url) as ledger:
+        assert ["unpaid"] == [one.ground for one in ledger.measures()]
+
+
+def test_a_command_that_prints_no_json_has_lines(play: Callable[..., Played]) -> None:
+    play(SUSPEND)
+
+    assert "1 not" in called(play(["act", "summary", 1]))["stdout_lines"][-1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["act", "resume", "acme/web", "--reason", "unpaid"], "nothing to resume"),
+        (["act", "suspend", "acme/wep", "--reason", "unpaid"], "did you mean acme/web"),
+        (["act", "suspend", "acme/web", "--reason", "whim"], "'whim' is not one of"),
+        (["nothing"], "No such command"),
+    ],
+)
+def test_what_is_refused_fails_the_task_with_the_reason(
+    play: Callable[..., Played], argv: list[str], reason: str
+) -> None:
+    done = play(argv)
+
+    assert 2 == done.returncode
+    assert reason in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
