@@ -629,15 +629,30 @@ except OSError as error:
 
 
 @pytest.fixture(scope="module")
+def other_image(lab: Lab) -> str:
+    """Another image on sale; with a user of its own."""
+    images = lab.company.inventory / "group_vars" / "all" / "images.yml"
+    content = yaml.safe_load(images.read_text())
+    content["images"]["other-12"] = content["images"]["debian-12"] | {"default_user": "other"}
+    images.write_text(yaml.safe_dump(content))
+    lab.playbook("configure-nodes.yml", "-e", "batch=100%")
+    return "other-12"
+
+
+@pytest.fixture(scope="module")
 def reinstalled(
     lab: Lab,
     company: journey.Company,
     client: Client,
     codes: AccessCodes,
+    other_image: str,
     cuts: Cuts,
     changed_by: Callable[..., bool],
 ) -> AccessCodes:
-    """Quarantine and reinstall the VPS, keeping its disk, killed after each step; the new codes."""
+    """Quarantine the VPS, then put another system on it, killed after each step; the new codes.
+
+    Its former disk is kept.
+    """
 
     def has_a_disk_and_no_network() -> None:
         disks = on_its_node(lab, "virsh", "vol-list", "vps")
@@ -660,7 +675,11 @@ def reinstalled(
         assert flow.stdout.readline() == "TimeoutError\n"
     with captured(lab) as seen:
         cut = cuts.run(
-            "reinstall-vps.yml", f"vps={VPS}", "keep=true", then=has_a_disk_and_no_network
+            "reinstall-vps.yml",
+            f"vps={VPS}",
+            f"image={other_image}",
+            "keep=true",
+            then=has_a_disk_and_no_network,
         )
     assert cut >= 10
     assert seen == {"spoofed": 0, "honest": 0}
@@ -686,7 +705,7 @@ def test_a_reinstalled_vps_is_another_system_at_the_same_address(
 ) -> None:
     """C4.3, C7.4: with new codes, which are nowhere else."""
     assert new_client.run("test ! -e precious && hostname").split() == ["web"]
-    assert (codes.address, codes.user) == (reinstalled.address, reinstalled.user)
+    assert (codes.address, "other") == (reinstalled.address, reinstalled.user)
     assert codes.password != reinstalled.password
     assert [] == places_of(lab, reinstalled.password)
     assert reachable(lab, codes)
