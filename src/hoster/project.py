@@ -9,6 +9,8 @@ from pathlib import Path
 from hoster.errors import ConfigurationError
 
 ENVIRONMENT_VARIABLE = "HOSTER_PROJECT"
+ENDED_VARIABLE = "HOSTER_ENDED"
+"""In which an act tells the Pulumi program of VPSs whose termination is on record."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -17,8 +18,11 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from hoster.declaration_files import write
 from hoster.errors import ConfigurationError, ToolError
+from hoster.project import ENDED_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from hoster.project import Project
 
 TIMEOUT_SECONDS = 120
@@ -97,8 +101,11 @@ def stack_outputs(project: Project, client: str) -> dict[str, Any]:
     return outputs
 
 
-def deploy(project: Project, client: str) -> bool:
+def deploy(project: Project, client: str, *, ended: Collection[str] = ()) -> bool:
     """Make *client*'s declaration so; return whether that changed anything.
+
+    It may do without those VPSs in *ended* (``client/vps``); any other that is deployed and not
+    declared is refused.
 
     A run that was killed leaves its lock: where its process was on this machine and is gone, the
     lock is taken away; for anybody else's it is waited.
@@ -107,15 +114,51 @@ def deploy(project: Project, client: str) -> bool:
         ToolError: Pulumi is missing or refused; or somebody else works on the stack for minutes.
     """
     said = _patiently(
-        project, client, "up", "--yes", "--skip-preview", "--stack", client, "--color", "never"
+        project,
+        client,
+        *("up", "--yes", "--skip-preview", "--stack", client, "--color", "never"),
+        environment={ENDED_VARIABLE: " ".join(ended)},
     )
     return _CHANGED.search(said) is not None
 
 
-def unprotect(project: Project, client: str, vps: str, installation: int | None = None) -> bool:
-    """Let the next `deploy` delete volumes of *vps*, if its declaration does not have them.
+def preview(project: Project, client: str) -> dict[str, Any]:
+    """Return what `pulumi preview --json` says of *client*'s declaration, refusals included.
 
-    All of its volumes, or that of one *installation*. Returns whether any was protected.
+    Raises:
+        ToolError: Pulumi is missing, or says nothing that can be read.
+    """
+    command = ("preview", "--json", "--stack", client, "--non-interactive")
+    done = _ran(project, *command, seconds=DEPLOY_SECONDS)
+    # What it refuses is told as JSON, too; what it cannot even begin is not.
+    if not done.stdout.startswith("{"):
+        raise _refusal(command, done.stdout + done.stderr)
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def repair(project: Project, client: str) -> int:
+    """Settle what an update left half done that was killed; return how many operations it was.
+
+    Raises:
+        ToolError: Pulumi is missing or refused.
+    """
+    exported = json.loads(_pulumi(project, "stack", "export", "--stack", client))
+    pending = exported["deployment"].get("pending_operations") or []
+    if pending:
+        _patiently(
+            project,
+            client,
+            *("refresh", "--yes", "--skip-preview", "--clear-pending-creates"),
+            *("--stack", client),
+        )
+    return len(pending)
+
+
+def unprotect(project: Project, client: str, vps: str, installation: int | None = None) -> bool:
+    """Let the next `deploy` delete what *vps* is made of, if its declaration does not have it.
+
+    All of it, or the volume of one *installation*. Returns whether anything was protected.
 
     Raises:
         ToolError: Pulumi is missing or refused.
@@ -123,10 +166,12 @@ def unprotect(project: Project, client: str, vps: str, installation: int | None 
     urns = [
         urn
         for urn, resource in _resources(project, client).items()
-        if resource["type"] == VOLUME
+        if resource.get("protect")
         and resource.get("parent", "").endswith(f"::{vps}")
-        and resource.get("protect")
-        and installation in {None, _installation(resource)}
+        and (
+            installation is None
+            or (resource["type"] == VOLUME and _installation(resource) == installation)
+        )
     ]
     if urns:
         _patiently(project, client, "state", "unprotect", *urns, "--yes", "--stack", client)
@@ -162,12 +207,20 @@ def _installation(volume: dict[str, Any]) -> int:
     return int(number) if number.isdecimal() else 1
 
 
-def _patiently(project: Project, client: str, *arguments: str) -> str:
+def _patiently(
+    project: Project, client: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> str:
     """Run a command on a stack that somebody else may be working on."""
 
     def attempt() -> str:
         try:
-            return _pulumi(project, *arguments, "--non-interactive", seconds=DEPLOY_SECONDS)
+            return _pulumi(
+                project,
+                *arguments,
+                "--non-interactive",
+                seconds=DEPLOY_SECONDS,
+                environment=environment,
+            )
         except _LockedError as error:
             if _holders_are_gone(str(error)):
                 _pulumi(project, "cancel", "--yes", "--stack", client)
@@ -207,8 +260,26 @@ def _has_encryption(declaration: Path) -> bool:
 
 
 def _pulumi(
-    project: Project, *arguments: str, text: str | None = None, seconds: int = TIMEOUT_SECONDS
+    project: Project,
+    *arguments: str,
+    text: str | None = None,
+    seconds: int = TIMEOUT_SECONDS,
+    environment: Mapping[str, str] | None = None,
 ) -> str:
+    done = _ran(project, *arguments, text=text, seconds=seconds, environment=environment)
+    if done.returncode != 0:
+        # An update tells what went wrong among what it did, the rest on standard error.
+        raise _refusal(arguments, "\n".join(filter(None, (done.stdout, done.stderr))))
+    return done.stdout
+
+
+def _ran(
+    project: Project,
+    *arguments: str,
+    text: str | None = None,
+    seconds: int = TIMEOUT_SECONDS,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
     if shutil.which("pulumi") is None:
         raise ToolError(
             "pulumi is not on PATH; it deploys and encrypts declarations",
@@ -216,18 +287,20 @@ def _pulumi(
         )
     argv = ["pulumi", "--cwd", str(project.program), *arguments]
     try:
-        done = subprocess.run(
-            argv, input=text, capture_output=True, text=True, timeout=seconds, check=False
+        return subprocess.run(
+            argv,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env={**os.environ, **(environment or {})},
         )
     except subprocess.TimeoutExpired as error:
         raise ToolError(
             f"`{' '.join(argv)}` gave no answer in {seconds} s",
             remedy="Look for a lock: `pulumi cancel`, or a backend that is out of reach.",
         ) from error
-    if done.returncode != 0:
-        # An update tells what went wrong among what it did, the rest on standard error.
-        raise _refusal(arguments, "\n".join(filter(None, (done.stdout, done.stderr))))
-    return done.stdout
 
 
 def _refusal(arguments: tuple[str, ...], said: str) -> Exception:

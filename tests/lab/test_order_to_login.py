@@ -271,11 +271,26 @@ def test_an_edit_of_what_is_final_fails_in_preview(
         path.write_text(before)
 
 
-def test_an_unprotected_destroy_is_refused(company: journey.Company, client: Client) -> None:
-    """C6.3: the root disk is protected."""
+def test_neither_a_destroy_nor_an_edit_ends_a_vps(
+    lab: Lab, company: journey.Company, client: Client
+) -> None:
+    """C6.3: disk and domain are protected; not even for a moment is it switched off."""
+    domain = on_its_node(lab, "virsh", "domid", "e2e.web")
     with pytest.raises(journey.StepError, match="protected"):
-        company.pulumi("destroy", "--yes", "--stack", "e2e")
+        company.pulumi("destroy", "--yes", "--skip-preview", "--stack", "e2e")
+    path = lab.company.project / "pulumi" / "Pulumi.e2e.yaml"
+    before = path.read_text()
+    document = yaml.safe_load(before)
+    del document["config"]["hoster:vps"]["web"]
+    path.write_text(yaml.safe_dump(document))
+    try:
+        with pytest.raises(journey.StepError, match="e2e/web is deployed"):
+            company.pulumi("up", "--yes", "--skip-preview", "--stack", "e2e")
+    finally:
+        path.write_text(before)
+    assert domain == on_its_node(lab, "virsh", "domid", "e2e.web")
     assert client.run("true") == ""
+    company.pulumi("preview", "--stack", "e2e", "--expect-no-changes")
 
 
 def test_the_node_knows_the_vps_by_its_address(lab: Lab, resized: tuple[str, str]) -> None:

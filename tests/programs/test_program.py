@@ -179,6 +179,21 @@ def test_a_declaration_that_is_not_valid_makes_nothing(
     assert company.engine.resources == {}
 
 
+def test_a_vps_that_vanished_from_its_declaration_is_not_touched(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C6.3, C15.2: not by an edit, whatever else it changes; only once its end is on record."""
+    company.engine.deployed |= {"web": DEPLOYED, "db": DEPLOYED | {"ipv4": "203.0.113.18"}}
+    with pytest.raises(RuleError, match=r"acme/db is deployed(?s:.*)terminate-vps\.yml"):
+        company.declare(web=WEB)
+    assert company.engine.resources == {}
+    monkeypatch.setenv("HOSTER_ENDED", "acme/web other/db")
+    with pytest.raises(RuleError, match="acme/db is deployed"):
+        company.declare(web=WEB)
+    monkeypatch.setenv("HOSTER_ENDED", "acme/db")
+    assert "web" in company.declare(web=WEB)
+
+
 def test_a_vps_without_sealed_password_makes_nothing(company: Company) -> None:
     path = company.root / "pulumi" / "Pulumi.acme.yaml"
     path.write_text(yaml.safe_dump({"config": {"hoster:vps": {"web": WEB}}}))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from hoster import pulumi_cli
+from hoster import previews, pulumi_cli
 from hoster.errors import ConfigurationError, ToolError
 from hoster.project import Project
 
@@ -185,8 +187,8 @@ def test_a_stack_that_holds_something_is_not_removed(deployable: Project) -> Non
     assert pulumi_cli.stack_outputs(deployable, "acme") == {}
 
 
-def test_volumes_of_one_vps_alone_lose_their_protection(deployable: Project) -> None:
-    """C6.3: of one installation, or all of a VPS; never those of another one."""
+def test_only_what_is_meant_loses_its_protection(deployable: Project) -> None:
+    """C6.3: the disk of one installation, or all of a VPS; never what is another one's."""
     pulumi_cli.deploy(deployable, "acme")
     stack = ("--stack", "acme")
     state = json.loads(pulumi_cli._pulumi(deployable, "stack", "export", *stack))
@@ -201,6 +203,11 @@ def test_volumes_of_one_vps_alone_lose_their_protection(deployable: Project) -> 
                 {"urn": urn, "id": name, "type": pulumi_cli.VOLUME, "custom": True}
                 | {"parent": parent, "protect": True}
             )
+        urn = f"{prefix}{component}$libvirt:index/domain:Domain::{vps}"
+        state["deployment"]["resources"].append(
+            {"urn": urn, "id": vps, "type": "libvirt:index/domain:Domain", "custom": True}
+            | {"parent": parent, "protect": True}
+        )
     pulumi_cli._pulumi(deployable, "stack", "import", *stack, text=json.dumps(state))
 
     def protected() -> set[str]:
@@ -208,7 +215,65 @@ def test_volumes_of_one_vps_alone_lose_their_protection(deployable: Project) -> 
         return {urn.rpartition("::")[2] for urn, one in resources.items() if one.get("protect")}
 
     assert pulumi_cli.unprotect(deployable, "acme", "web", 2)
-    assert protected() == {"web-disk", "web-2-disk", "web-2-disk.2"}
+    others = {"web-2", "web-2-disk", "web-2-disk.2"}
+    assert protected() == {"web", "web-disk"} | others
     assert not pulumi_cli.unprotect(deployable, "acme", "web", 2)
     assert pulumi_cli.unprotect(deployable, "acme", "web")
-    assert protected() == {"web-2-disk", "web-2-disk.2"}
+    assert protected() == others
+
+
+VPS = """
+import pulumi
+pulumi.ComponentResource("hoster:vps:VirtualServer", "web")
+"""
+
+
+def test_a_preview_is_read_as_the_engine_writes_it(deployable: Project) -> None:
+    """C15.2: also where it is refused."""
+    program = deployable.program / "__main__.py"
+    program.write_text(VPS)
+    new = previews.read("acme", pulumi_cli.preview(deployable, "acme"))
+    assert ({"acme/web": ["create web"]}, ()) == (new.changes, new.errors)
+    pulumi_cli.deploy(deployable, "acme")
+    assert previews.read("acme", pulumi_cli.preview(deployable, "acme")).changes == {}
+
+    program.write_text("")
+    gone = previews.read("acme", pulumi_cli.preview(deployable, "acme"))
+    [text] = previews.judge(gone, ())
+    assert "acme/web: its VPS web would be lost (delete)" in text
+    assert previews.judge(gone, {"acme/web"}) == []
+
+    program.write_text("from hoster.errors import RuleError\nraise RuleError('that is final')")
+    refused = previews.read("acme", pulumi_cli.preview(deployable, "acme"))
+    assert previews.judge(refused, ()) == ["acme: that is final"]
+
+
+def test_a_stack_that_nobody_knows_cannot_be_previewed(deployable: Project) -> None:
+    shutil.copy(deployable.declaration("acme"), deployable.declaration("beta"))
+    with pytest.raises(ToolError, match="no stack named 'beta'"):
+        pulumi_cli.preview(deployable, "beta")
+
+
+def test_what_was_left_half_done_is_settled(deployable: Project, tmp_path: Path) -> None:
+    """A run that was killed while it made something; said once, and gone."""
+    pulumi_cli.deploy(deployable, "acme")
+    checkpoint = tmp_path / "state" / ".pulumi" / "stacks" / "hoster" / "acme.json"
+    state = json.loads(checkpoint.read_text())
+    urn = f"urn:pulumi:acme::hoster::{pulumi_cli.VOLUME}::web-disk"
+    resource = {"urn": urn, "type": pulumi_cli.VOLUME, "custom": True}
+    pending = [{"resource": resource, "type": "creating"}]
+    state["checkpoint"]["latest"]["pending_operations"] = pending
+    checkpoint.write_text(json.dumps(state))
+
+    assert pulumi_cli.repair(deployable, "acme") == 1
+    assert pulumi_cli.repair(deployable, "acme") == 0
+
+
+def test_two_who_apply_the_same_stack_take_turns(deployable: Project) -> None:
+    """Nobody's update is lost: the second waits for the lock of the first."""
+    program = deployable.program / "__main__.py"
+    program.write_text("import time\ntime.sleep(2)\n" + VPS)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(pulumi_cli.deploy, deployable, "acme") for _ in range(2)]
+        changed = sorted(one.result() for one in both)
+    assert changed == [False, True]

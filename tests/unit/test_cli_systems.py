@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -61,8 +61,10 @@ class PretendedStack:
         with self.step():
             return f"v1:{value[::-1]}"
 
-    def deploy(self, project: Project, client: str) -> bool:
+    def deploy(self, project: Project, client: str, *, ended: Collection[str] = ()) -> bool:
         with self.step():
+            declared = declaration_files.read(project.declaration(client)).vps
+            assert declared or not self.volumes or list(ended) == [WEB]
             before = dict(self.volumes)
             for vps in declaration_files.read(project.declaration(client)).vps:
                 domain = f"{vps.client}.{vps.name}"
@@ -73,7 +75,6 @@ class PretendedStack:
                 mine = {name for name in self.volumes if name.startswith(f"{domain}.")}
                 self._delete(mine - wanted)
                 self.volumes |= dict.fromkeys(wanted, True)
-            declared = declaration_files.read(project.declaration(client)).vps
             if not declared:
                 self._delete(set(self.volumes))
             return before != self.volumes

@@ -342,7 +342,9 @@ def remove(names: tuple[str, ...]) -> None:
             with exclusive(project):
                 write(file, without(file, vps))
             pulumi_cli.unprotect(project, client, vps)
-            changed |= pulumi_cli.deploy(project, client)
+            every = [one.vps for one in ledger.terminations()]
+            ended = [one for one in every if one.startswith(f"{client}/")]
+            changed |= pulumi_cli.deploy(project, client, ended=ended)
             if not read(file).vps:
                 changed |= pulumi_cli.remove_stack(project, client)
                 file.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,22 @@ def violations(name: str, before: DeployedVps, declared: DeployedVps) -> list[st
             "Choose a plan with at least as much disk, or order a new VPS."
         )
     return found
+
+
+def vanished(
+    client: str, before: Collection[str], declared: Collection[str], ended: Collection[str]
+) -> list[str]:
+    """Say which VPSs of *client* are deployed and declared no more, though nobody ended them.
+
+    Returns:
+        One text a VPS; none for those in *ended*, as ``client/vps``. Contract: C6.3, C15.2.
+    """
+    return [
+        f"{client}/{name} is deployed and the declaration has it no more; an edit never ends a "
+        f"VPS. Put it back, or end it: playbooks/terminate-vps.yml -e vps={client}/{name}"
+        for name in sorted(before)
+        if name not in declared and f"{client}/{name}" not in ended
+    ]
 
 
 def _installations(name: str, before: DeployedVps, declared: DeployedVps) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_f
 from hoster import addresses, declaration_files, rules
 from hoster.errors import ConfigurationError, RuleError
 from hoster.inventory import load_catalogue
-from hoster.project import Project
-from hoster.stack.deployed import DeployedVps, violations
+from hoster.project import ENDED_VARIABLE, Project
+from hoster.stack.deployed import DeployedVps, vanished, violations
 from hoster.stack.first_boot import Network
 from hoster.stack.metadata import VpsMetadata, metadata_xml
 from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
@@ -31,11 +32,12 @@ def declare() -> None:
     """Declare every VPS of this stack's client.
 
     All is validated before the first resource: the declaration against the catalogue, and what
-    is final (location, IPv4, node, image, disk) against what the stack last deployed.
+    is final (location, IPv4, node, image, disk, and that there is a VPS at all) against what the
+    stack last deployed.
 
     Raises:
         ConfigurationError: inventory or declaration is not valid.
-        RuleError: the declaration would change what is final (C4.3, C4.7, C10.1).
+        RuleError: the declaration would change what is final (C4.3, C4.7, C6.3, C10.1).
     """
     project = Project.find()
     catalogue = load_catalogue(project.inventory)
@@ -82,6 +84,9 @@ def _refuse_changes_of_what_is_final(
         if vps.name in before
         for text in violations(vps.full_name, before[vps.name], _facts(vps, catalogue))
     ]
+    names = {vps.name for vps in declared}
+    ended = os.environ.get(ENDED_VARIABLE, "").split()
+    found += vanished(pulumi.get_stack(), before, names, ended)
     if found:
         raise RuleError("\n".join(found))
 

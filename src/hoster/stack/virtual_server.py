@@ -72,9 +72,10 @@ class VirtualServerArgs:
 class VirtualServer(pulumi.ComponentResource):
     """A VPS with its own disk (C2.1), its fixed IPv4 (C4.3) and its plan (C4.1, C4.7).
 
-    Nothing of it is ever replaced: the disk is protected and grows in place, the domain keeps
-    its UUID, MAC and tap. A reinstall gives it another disk beside the former one, which stays,
-    protected too, until it is erased (C7.5). No agent and no key of the hoster's goes in (C4.4).
+    Nothing of it is ever replaced: disk and domain are protected; one grows in place, the other
+    keeps its UUID, MAC and tap. A reinstall gives it another disk beside the former one, which
+    stays, protected too, until it is erased (C7.5). No agent and no key of the hoster's goes in
+    (C4.4).
 
     Attributes:
         uuid: the domain's UUID on its host node.
@@ -159,7 +160,7 @@ class VirtualServer(pulumi.ComponentResource):
             consoles=[libvirt.DomainConsoleArgs(type="pty", target_type="serial", target_port="0")],
             metadata=args.metadata,
             xml=libvirt.DomainXmlArgs(xslt=_xslt(args)),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, protect=True),
         )
 
 
