@@ -23,6 +23,8 @@ COMMANDS = {
     "resize": "hoster.cli.resize:resize",
     "show": "hoster.cli.show:show",
     "check": "hoster.cli.check:check",
+    "preview": "hoster.cli.stacks:preview",
+    "apply": "hoster.cli.stacks:apply",
     "geofeed": "hoster.cli.geofeed:geofeed",
     "collect": "hoster.cli.collect:collect",
     "events": "hoster.cli.events:events",

@@ -1,0 +1,70 @@
+"""Which clients' stacks a change of the project's files can reach."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from hoster.errors import ConfigurationError, ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from hoster.project import Project
+
+_SECONDS = 60
+_DECLARATION = re.compile(r"pulumi/Pulumi\.([^/]+)\.yaml")
+_EVERYBODYS = ("inventory/group_vars/", "inventory/hosts", "pulumi/", "templates/")
+"""What every stack is made from: plans, images, pools, nodes, the program, its templates."""
+
+
+def files_since(project: Project, ref: str) -> list[str]:
+    """Return the project's files that differ from *ref*, new ones included, relative to it.
+
+    Raises:
+        ConfigurationError: there is no such ref, or the project is in no Git repository.
+        ToolError: git is missing.
+    """
+    _git(project, "rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}", ref=ref)
+    changed = _git(
+        project, "diff", "--name-only", "--no-renames", "--relative", "-z", ref, "--", ".", ref=ref
+    )
+    new = _git(project, "ls-files", "--others", "--exclude-standard", "-z", "--", ".", ref=ref)
+    return sorted({name for name in (changed + new).split("\0") if name})
+
+
+def clients_of(files: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return the clients whose stacks *files* reach: all of the *known* where it is everybody's.
+
+    A client whose declaration is gone is among them.
+    """
+    found: set[str] = set()
+    for file in files:
+        declaration = _DECLARATION.fullmatch(file)
+        if declaration:
+            found.add(declaration[1])
+        elif file.startswith(_EVERYBODYS):
+            found.update(known)
+    return sorted(found)
+
+
+def _git(project: Project, *arguments: str, ref: str) -> str:
+    if shutil.which("git") is None:
+        raise ToolError("git is not on PATH; it knows what changed", remedy="Install git.")
+    done = subprocess.run(
+        ["git", "-C", str(project.root), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        reason = done.stderr.strip() or f"there is no commit {ref}"
+        raise ConfigurationError(
+            f"git knows nothing of {ref!r} in {project.root}: {reason}",
+            remedy="Name a branch, tag or commit; fetch it where the clone is shallow: "
+            "git fetch --depth 1 origin main",
+        )
+    return done.stdout
