@@ -1,4 +1,4 @@
-"""`hoster check` over many declarations, beside merely loading the same files.
+"""`hoster check` over many declarations, alone and against a base, beside merely loading them.
 
 The data is made afresh in a temporary folder and is the same every time. Each row is a process of
 its own, so that its peak memory is its own.
@@ -20,6 +20,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 LIMIT_SECONDS, LIMIT_MB = 5.0, 300.0
+CHECK, AGAINST = "hoster check", "hoster check --against"
+LIMITS = {CHECK: LIMIT_SECONDS, AGAINST: 6.0}
 NODES_PER_LOCATION, LOCATIONS = 10, 4
 _POOL = int(IPv4Address("198.18.0.0"))  # RFC 2544: for benchmarks; a /16 for each location
 _INVENTORY = Path(__file__).parents[1] / "inventory" / "group_vars" / "all"
@@ -44,7 +46,7 @@ def make_project(root: Path, clients: int, vps: int) -> None:
     (root / "pulumi" / "Pulumi.yaml").write_text("name: hoster\nruntime: python\n")
     variables = root / "inventory" / "group_vars" / "all"
     variables.mkdir(parents=True)
-    for name in ("company", "images", "plans", "policy"):
+    for name in ("company", "images", "network", "plans", "policy"):
         (variables / f"{name}.yml").write_text((_INVENTORY / f"{name}.yml").read_text())
     (variables / "locations.yml").write_text(_locations())
     (root / "inventory" / "hosts.yml").write_text(_hosts(vps))
@@ -52,6 +54,15 @@ def make_project(root: Path, clients: int, vps: int) -> None:
         mine = range(client, vps, clients)
         file = root / "pulumi" / f"Pulumi.client-{client:04}.yaml"
         file.write_text(_client([_vps(number) for number in mine]))
+
+
+def change_one_client(root: Path) -> None:
+    """Commit all of it, then change the declaration of one client."""
+    git = ["git", "-C", str(root), "-c", "user.name=bench", "-c", "user.email=bench@example.org"]
+    for arguments in (("init",), ("add", "--all"), ("commit", "--message", "Begin")):
+        subprocess.run([*git, *arguments], check=True, capture_output=True)
+    file = root / "pulumi" / "Pulumi.client-0001.yaml"
+    file.write_text(file.read_text().replace("term_months: 12", "term_months: 24"))
 
 
 def _locations() -> str:
@@ -133,7 +144,8 @@ def main() -> int:
             str(root),
             "check",
         ]
-        rows = {"hoster check": check} | {
+        change_one_client(root)
+        rows = {CHECK: check, AGAINST: [*check, "--against", "HEAD"]} | {
             name: [sys.executable, "-c", code, str(root / "pulumi")]
             for name, code in LOADERS.items()
         }
@@ -142,18 +154,18 @@ def main() -> int:
 
 
 def _report(taken: dict[str, list[tuple[float, float, int]]], vps: int, clients: int) -> int:
-    print(f"{vps} VPSs in {clients} files, median of {len(taken['hoster check'])} runs")
-    print(f"{'':32} {'wall s':>8} {'peak MB':>8}")
+    print(f"{vps} VPSs in {clients} files, median of {len(taken[CHECK])} runs")
+    print(f"{'':32} {'wall s':>8} {'peak MB':>8}  held to")
+    met = True
     for name, runs in taken.items():
-        seconds = statistics.median(run[0] for run in runs)
-        print(f"{name:32} {seconds:8.2f} {max(run[1] for run in runs):8.0f}")
-    checks = taken["hoster check"]
-    seconds, peak = statistics.median(run[0] for run in checks), max(run[1] for run in checks)
-    print(f"{'budget':32} {LIMIT_SECONDS:8.2f} {LIMIT_MB:8.0f}")
-    clean = all(run[2] == 0 for run in checks)
-    if not clean:
+        seconds, peak = statistics.median(run[0] for run in runs), max(run[1] for run in runs)
+        held = f"{LIMITS[name]:g} s, {LIMIT_MB:g} MB" if name in LIMITS else ""
+        print(f"{name:32} {seconds:8.2f} {peak:8.0f}  {held}")
+        met &= name not in LIMITS or (seconds <= LIMITS[name] and peak <= LIMIT_MB)
+    if any(run[2] for name in LIMITS for run in taken[name]):
         print("hoster check found fault with the data: the measure says nothing")
-    return 0 if clean and seconds <= LIMIT_SECONDS and peak <= LIMIT_MB else 1
+        met = False
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

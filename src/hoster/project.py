@@ -65,3 +65,8 @@ class Project:
     def ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger."""
         return os.environ.get("HOSTER_LEDGER", f"sqlite:///{self.state / 'ledger.sqlite3'}")
+
+    @property
+    def has_no_ledger(self) -> bool:
+        """Whether nothing was ever recorded here: a pipeline's checkout, for one."""
+        return "HOSTER_LEDGER" not in os.environ and not (self.state / "ledger.sqlite3").exists()

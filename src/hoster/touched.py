@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tarfile
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hoster.errors import ConfigurationError, ToolError
+from hoster.project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
-    from hoster.project import Project
+    from collections.abc import Collection, Iterable, Iterator
 
 _SECONDS = 60
 _DECLARATION = re.compile(r"pulumi/Pulumi\.([^/]+)\.yaml")
@@ -33,6 +36,26 @@ def files_since(project: Project, ref: str) -> list[str]:
     )
     new = _git(project, "ls-files", "--others", "--exclude-standard", "-z", "--", ".", ref=ref)
     return sorted({name for name in (changed + new).split("\0") if name})
+
+
+@contextmanager
+def at(project: Project, ref: str) -> Iterator[Project]:
+    """Yield the project as *ref* has it: inventory and declarations, in a folder of their own.
+
+    Raises:
+        ConfigurationError: there is no such ref, or it has no such project.
+    """
+    with tempfile.TemporaryDirectory(prefix="hoster-") as folder:
+        archive = Path(folder) / "ref.tar"
+        _git(
+            project,
+            *("archive", "--format=tar", "--output", str(archive), ref, "--"),
+            *("inventory", "pulumi"),
+            ref=ref,
+        )
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+        yield Project(Path(folder))
 
 
 def clients_of(files: Iterable[str], known: Collection[str]) -> list[str]:

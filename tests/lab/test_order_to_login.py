@@ -284,7 +284,7 @@ def test_neither_a_destroy_nor_an_edit_ends_a_vps(
     del document["config"]["hoster:vps"]["web"]
     path.write_text(yaml.safe_dump(document))
     try:
-        with pytest.raises(journey.StepError, match="e2e/web is deployed"):
+        with pytest.raises(journey.StepError, match="e2e/web is declared no more"):
             company.pulumi("up", "--yes", "--skip-preview", "--stack", "e2e")
     finally:
         path.write_text(before)

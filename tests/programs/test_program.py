@@ -184,11 +184,11 @@ def test_a_vps_that_vanished_from_its_declaration_is_not_touched(
 ) -> None:
     """C6.3, C15.2: not by an edit, whatever else it changes; only once its end is on record."""
     company.engine.deployed |= {"web": DEPLOYED, "db": DEPLOYED | {"ipv4": "203.0.113.18"}}
-    with pytest.raises(RuleError, match=r"acme/db is deployed(?s:.*)terminate-vps\.yml"):
+    with pytest.raises(RuleError, match=r"acme/db is declared no more(?s:.*)terminate-vps\.yml"):
         company.declare(web=WEB)
     assert company.engine.resources == {}
     monkeypatch.setenv("HOSTER_ENDED", "acme/web other/db")
-    with pytest.raises(RuleError, match="acme/db is deployed"):
+    with pytest.raises(RuleError, match="acme/db is declared no more"):
         company.declare(web=WEB)
     monkeypatch.setenv("HOSTER_ENDED", "acme/db")
     assert "web" in company.declare(web=WEB)

@@ -12,7 +12,7 @@ import yaml
 from lxml import etree
 
 from hoster.declarations import FormerDisk
-from hoster.stack.deployed import DeployedVps
+from hoster.deployed import DeployedVps
 from hoster.stack.first_boot import Network
 from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
 

@@ -15,7 +15,11 @@ RULES = [
     "audit",
     "catalogue",
     "clients",
+    "change_rules",
     "declarations",
+    "deployed",
+    "previews",
+    "proofs",
     "errors",
     "geofeed",
     "incidents",
@@ -25,7 +29,6 @@ RULES = [
     "problems",
     "rules",
     "ssh_keys",
-    "stack/deployed",
 ]
 ADAPTERS = {"ansible", "pulumi", "pulumi_libvirt", "sqlalchemy", "alembic", "smtplib", "subprocess"}
 OUR_ADAPTERS = {"hoster.cli", "hoster.ledger", "hoster.mail", "hoster.outbox", "hoster.stack"}

@@ -47,6 +47,16 @@ def catalogue() -> Catalogue:
     return load_catalogue(project().inventory)
 
 
+def terminated(project: Project) -> set[str]:
+    """Return the VPSs whose termination is on record; none where there is no ledger here."""
+    from hoster.ledger import Ledger
+
+    if project.has_no_ledger:
+        return set()
+    with Ledger.open(project.ledger_url) as ledger:
+        return {one.vps for one in ledger.terminations()}
+
+
 def say(text: str) -> None:
     """Tell a person something; standard output stays for data."""
     click.echo(text, err=True)

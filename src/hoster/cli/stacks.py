@@ -59,7 +59,8 @@ def preview(clients: list[str], parallel: int | None, markdown: bool, as_json: b
     from hoster.errors import ExitCode
     from hoster.rollout import Outcome, Result
 
-    project, ended = _common.project(), _ended()
+    project = _common.project()
+    ended = _common.terminated(project)
     seen: dict[str, Preview] = {}
 
     def look(client: str) -> Outcome:
@@ -198,14 +199,6 @@ def _clients(names: tuple[str, ...], against: str | None, *, every: bool) -> lis
         if name not in known:
             raise ConfigurationError(f"nothing is declared for a client {name}{near(name, known)}")
     return list(dict.fromkeys(names)) or known
-
-
-def _ended() -> set[str]:
-    """Return the VPSs whose termination is on record."""
-    from hoster.ledger import Ledger
-
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        return {one.vps for one in ledger.terminations()}
 
 
 def _vanished(project: Project, client: str) -> Outcome:

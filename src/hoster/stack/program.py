@@ -11,10 +11,10 @@ import pulumi_libvirt as libvirt
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from hoster import addresses, declaration_files, rules
+from hoster.deployed import DeployedVps, vanished, violations
 from hoster.errors import ConfigurationError, RuleError
 from hoster.inventory import load_catalogue
 from hoster.project import ENDED_VARIABLE, Project
-from hoster.stack.deployed import DeployedVps, vanished, violations
 from hoster.stack.first_boot import Network
 from hoster.stack.metadata import VpsMetadata, metadata_xml
 from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
@@ -82,11 +82,11 @@ def _refuse_changes_of_what_is_final(
         text
         for vps in declared
         if vps.name in before
-        for text in violations(vps.full_name, before[vps.name], _facts(vps, catalogue))
+        for text in violations(vps.full_name, before[vps.name], DeployedVps.of(vps, catalogue))
     ]
     names = {vps.name for vps in declared}
     ended = os.environ.get(ENDED_VARIABLE, "").split()
-    found += vanished(pulumi.get_stack(), before, names, ended)
+    found += vanished(pulumi.get_stack(), before, names, ended).values()
     if found:
         raise RuleError("\n".join(found))
 
@@ -116,19 +116,6 @@ def _checkpoint(stack: str) -> Any:
     )
 
 
-def _facts(vps: VpsDeclaration, catalogue: Catalogue) -> DeployedVps:
-    return DeployedVps(
-        location=vps.location,
-        node=vps.node,
-        ipv4=str(vps.ipv4),
-        image=vps.image,
-        plan=vps.plan,
-        disk_gib=catalogue.plans[vps.plan].disk_gib,
-        installation=vps.installation,
-        former=vps.former_disk.installation if vps.former_disk else 0,
-    )
-
-
 def _arguments(
     vps: VpsDeclaration, catalogue: Catalogue, access: pulumi.Output[Any]
 ) -> VirtualServerArgs:
@@ -136,7 +123,7 @@ def _arguments(
     network = _network(vps, catalogue)
     return VirtualServerArgs(
         full_name=vps.full_name,
-        facts=_facts(vps, catalogue),
+        facts=DeployedVps.of(vps, catalogue),
         vcpus=plan.vcpus,
         memory_mib=plan.memory_mib,
         network=network,
@@ -197,7 +184,7 @@ def _metadata(vps: VpsDeclaration, plan: Plan, network: Network, timezone: str) 
 
 def _outputs(vps: VpsDeclaration, catalogue: Catalogue, server: VirtualServer) -> dict[str, Any]:
     return {
-        **_facts(vps, catalogue).outputs(),
+        **DeployedVps.of(vps, catalogue).outputs(),
         "user": catalogue.images[vps.image_name].default_user,
         "domain": vps.full_name.replace("/", "."),
         "uuid": server.uuid,

@@ -14,7 +14,7 @@ from hoster.templates import render
 
 if TYPE_CHECKING:
     from hoster.declarations import FormerDisk
-    from hoster.stack.deployed import DeployedVps
+    from hoster.deployed import DeployedVps
     from hoster.stack.first_boot import Network
 
 GIB = 2**30

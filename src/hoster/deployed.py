@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from hoster.catalogue import Catalogue
+    from hoster.declarations import VpsDeclaration
+
 
 @dataclass(frozen=True)
 class DeployedVps:
@@ -26,6 +29,20 @@ class DeployedVps:
     disk_gib: int
     installation: int = 1
     former: int = 0
+
+    @classmethod
+    def of(cls, vps: VpsDeclaration, catalogue: Catalogue) -> DeployedVps:
+        """Return what *vps* is once its declaration is made so; its plan is in the catalogue."""
+        return cls(
+            location=vps.location,
+            node=vps.node,
+            ipv4=str(vps.ipv4),
+            image=vps.image,
+            plan=vps.plan,
+            disk_gib=catalogue.plans[vps.plan].disk_gib,
+            installation=vps.installation,
+            former=vps.former_disk.installation if vps.former_disk else 0,
+        )
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any]) -> DeployedVps:
@@ -83,18 +100,19 @@ def violations(name: str, before: DeployedVps, declared: DeployedVps) -> list[st
 
 def vanished(
     client: str, before: Collection[str], declared: Collection[str], ended: Collection[str]
-) -> list[str]:
-    """Say which VPSs of *client* are deployed and declared no more, though nobody ended them.
+) -> dict[str, str]:
+    """Say which VPSs of *client* are declared no more, though nobody ended them.
 
     Returns:
-        One text a VPS; none for those in *ended*, as ``client/vps``. Contract: C6.3, C15.2.
+        One text a VPS, by its name; none for those in *ended*, as ``client/vps``. Contract: C6.3,
+        C15.2.
     """
-    return [
-        f"{client}/{name} is deployed and the declaration has it no more; an edit never ends a "
-        f"VPS. Put it back, or end it: playbooks/terminate-vps.yml -e vps={client}/{name}"
+    return {
+        name: f"{client}/{name} is declared no more; an edit never ends a VPS. Put it back, or end "
+        f"it: playbooks/terminate-vps.yml -e vps={client}/{name}"
         for name in sorted(before)
         if name not in declared and f"{client}/{name}" not in ended
-    ]
+    }
 
 
 def _installations(name: str, before: DeployedVps, declared: DeployedVps) -> list[str]:
