@@ -93,7 +93,11 @@ def volume_named(pool_: Any, name: str) -> Any:
 
 
 def volume_keyed(host: Host, key: str, pool_name: str | None = None) -> Any:
-    """Return the volume with *key*, or None; its pool looks again where it has not seen it."""
+    """Return the volume with *key*, or None; its pool looks again where it has not seen it.
+
+    Raises:
+        InUseError: its size was changed by hand, and its pool is too busy to look again.
+    """
     connection = host.connection()
     with reported(f"volume {key}"):
         volume = found(connection.storageVolLookupByKey, key)
@@ -102,7 +106,39 @@ def volume_keyed(host: Host, key: str, pool_name: str | None = None) -> Any:
             if seen is not None and seen.isActive():
                 seen.refresh(0)
                 volume = found(connection.storageVolLookupByKey, key)
+        if volume is not None:
+            see_true_size(host, volume)
     return volume
+
+
+def see_true_size(host: Host, volume: Any) -> None:
+    """Have libvirt look again at a logical volume that somebody grew by hand.
+
+    It does not notice by itself, and would leave out the new part when it wipes (C15.2).
+
+    Raises:
+        InUseError: its pool is too busy to look again.
+    """
+    import libvirt
+
+    if not is_block(volume) or _ends_where_known(host, volume):
+        return
+    try:
+        volume.storagePoolLookupByVolume().refresh(0)
+    except libvirt.libvirtError as error:
+        raise InUseError(
+            f"volume {volume.name()!r} has another size than libvirt knows, and cannot be looked "
+            f"at again before its pool has ended other work: {error}. Run again later"
+        ) from error
+
+
+def _ends_where_known(host: Host, volume: Any) -> bool:
+    import libvirt
+
+    try:
+        return not download(host, volume, volume.info()[1], 1)
+    except libvirt.libvirtError:  # it ends before
+        return False
 
 
 def upload(host: Host, volume: Any, chunks: Iterator[bytes], length: int) -> None:
@@ -145,11 +181,11 @@ def _send(stream: Any, chunk: bytes) -> None:
         view = view[sent:]
 
 
-def download(host: Host, volume: Any) -> bytes:
-    """Return the content of a small volume."""
+def download(host: Host, volume: Any, offset: int = 0, length: int = 0) -> bytes:
+    """Return the content of a small volume, or *length* bytes of one."""
     stream = host.connection().newStream(0)
     content: list[bytes] = []
-    volume.download(stream, 0, 0, 0)
+    volume.download(stream, offset, length, 0)
     stream.recvAll(lambda _stream, data, _opaque: content.append(data), None)
     stream.finish()
     return b"".join(content)

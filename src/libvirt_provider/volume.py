@@ -132,6 +132,7 @@ class Volume(Resource):
             return self._recovered(existing, inputs)
         if existing is not None:
             self._check_unused(existing, "is only partly filled, yet is")
+            _storage.see_true_size(self.host, existing)
             _storage.erase(existing)
         return self._new(pool, mark, inputs)
 
