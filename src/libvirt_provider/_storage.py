@@ -106,13 +106,44 @@ def volume_keyed(host: Host, key: str, pool_name: str | None = None) -> Any:
             if seen is not None and seen.isActive():
                 seen.refresh(0)
                 volume = found(connection.storageVolLookupByKey, key)
-        if volume is not None:
-            see_true_size(host, volume)
+        if volume is not None and see_true_size(host, volume):
+            volume = found(connection.storageVolLookupByKey, key)
     return volume
 
 
-def see_true_size(host: Host, volume: Any) -> None:
-    """Have libvirt look again at a logical volume that somebody grew by hand.
+def check_gone(host: Host, key: str, pool_name: str | None) -> None:
+    """Make sure that a volume which was not found is not merely hidden from libvirt (C15.2).
+
+    Raises:
+        ProviderError: its pool is stopped, or its volume group holds what libvirt does not see.
+    """
+    with reported(f"volume {key}"):
+        pool_ = found(host.connection().storagePoolLookupByName, pool_name) if pool_name else None
+        if pool_ is None:
+            return
+        if not pool_.isActive():
+            raise ProviderError(
+                f"volume {key} cannot be erased: storage pool {pool_name!r} on {host.uri} is not "
+                f"active. Start it (`virsh pool-start {pool_name}`) and run again"
+            )
+        if _holds_unseen(pool_):
+            raise ProviderError(
+                f"volume {key} may still be there: the volume group of pool {pool_name!r} on "
+                f"{host.uri} holds what libvirt does not see. Look with `lvs -o +lv_uuid`: where "
+                "it is deactivated, `lvchange -ay` it and run again; where it is gone, remove it "
+                "from the state with `pulumi state delete`"
+            )
+
+
+def _holds_unseen(pool_: Any) -> bool:
+    if _xml.parse(pool_.XMLDesc(0)).get("type") != "logical":
+        return False
+    seen = sum(volume.info()[2] for volume in pool_.listAllVolumes())
+    return bool(pool_.info()[2] > seen)
+
+
+def see_true_size(host: Host, volume: Any) -> bool:
+    """Have libvirt look again at a logical volume that somebody grew by hand; whether it had to.
 
     It does not notice by itself, and would leave out the new part when it wipes (C15.2).
 
@@ -122,7 +153,7 @@ def see_true_size(host: Host, volume: Any) -> None:
     import libvirt
 
     if not is_block(volume) or _ends_where_known(host, volume):
-        return
+        return False
     try:
         volume.storagePoolLookupByVolume().refresh(0)
     except libvirt.libvirtError as error:
@@ -130,6 +161,7 @@ def see_true_size(host: Host, volume: Any) -> None:
             f"volume {volume.name()!r} has another size than libvirt knows, and cannot be looked "
             f"at again before its pool has ended other work: {error}. Run again later"
         ) from error
+    return True
 
 
 def _ends_where_known(host: Host, volume: Any) -> bool:
@@ -137,7 +169,7 @@ def _ends_where_known(host: Host, volume: Any) -> bool:
 
     try:
         return not download(host, volume, volume.info()[1], 1)
-    except libvirt.libvirtError:  # it ends before
+    except libvirt.libvirtError:  # it ends before, or is deactivated
         return False
 
 

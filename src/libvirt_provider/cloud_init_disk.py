@@ -72,7 +72,14 @@ class CloudInitDisk(Resource):
         return volume
 
     def _write(self, volume: Any, content: bytes) -> None:
-        if len(content) > volume.info()[1]:
+        capacity = volume.info()[1]
+        if len(content) > capacity and _storage.is_block(volume):
+            raise RefusedChangeError(
+                f"it takes {len(content)} bytes, its logical volume has {capacity}, and libvirt "
+                "grows none. Nothing was changed. On its host: "
+                f"`lvextend --size {len(content)}b {volume.path()}`; then run again"
+            )
+        if len(content) > capacity:
             volume.resize(len(content), 0)
         # To the volume's end: what an earlier seed or an earlier owner left there goes.
         content = content.ljust(volume.info()[1], b"\0")
@@ -118,8 +125,10 @@ class CloudInitDisk(Resource):
 
     def delete(self, urn: str, resource_id: str, state: Values) -> None:
         """Erase the seed, unless a domain still has it."""
-        volume = _storage.volume_keyed(self.host, volume_key(resource_id), state.get("pool"))
+        key = volume_key(resource_id)
+        volume = _storage.volume_keyed(self.host, key, state.get("pool"))
         if volume is None:
+            _storage.check_gone(self.host, key, state.get("pool"))
             return
         with reported(f"seed {resource_id}"):
             users = _storage.users_of(self.host, volume.path())

@@ -270,6 +270,7 @@ class Volume(Resource):
         """Erase the volume, unless a domain still has it."""
         volume = _storage.volume_keyed(self.host, resource_id, state.get("pool"))
         if volume is None:
+            _storage.check_gone(self.host, resource_id, state.get("pool"))
             return
         with reported(f"volume {resource_id}"):
             self._check_unused(volume, "is")

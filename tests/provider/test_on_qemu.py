@@ -100,6 +100,24 @@ def live(qemu: Qemu, flags: int = 0) -> Any:
 # -- volumes
 
 
+def test_a_disk_in_a_stopped_pool_is_not_taken_for_gone(qemu: Qemu, volumes: Volume) -> None:
+    key, _ = volumes.create(urn("Volume"), DISK)
+    pool = qemu.connection.storagePoolLookupByName("vps")
+    definition = pool.XMLDesc(0)
+    pool.destroy()
+    pool = qemu.connection.storagePoolDefineXML(definition, 0)
+
+    try:
+        with pytest.raises(ProviderError, match="not active"):
+            volumes.delete(urn("Volume"), key, DISK)
+    finally:
+        pool.create(0)
+
+    assert Path(key).exists()
+    volumes.delete(urn("Volume"), key, DISK)
+    assert not Path(key).exists()
+
+
 def test_a_stopped_disk_grows_keeps_its_bytes_and_reads_zeros_beyond(
     qemu: Qemu, volumes: Volume
 ) -> None:

@@ -26,7 +26,7 @@ from libvirt_provider._connection import Host
 from libvirt_provider._resource import Change
 from libvirt_provider._storage import Mark
 from libvirt_provider.cloud_init_disk import CloudInitDisk, volume_key
-from libvirt_provider.errors import InUseError, RefusedChangeError
+from libvirt_provider.errors import InUseError, ProviderError, RefusedChangeError
 from libvirt_provider.pool import Pool
 from libvirt_provider.volume import Volume
 
@@ -309,19 +309,42 @@ def test_what_a_volume_group_cannot_hold_is_refused_and_leaves_nothing(
     assert [] == group.pool.listVolumes()
 
 
-def test_a_seed_fills_its_volume_and_a_shorter_one_leaves_nothing_of_it(
+def test_a_seed_fills_its_volume_whatever_was_there_and_whatever_it_becomes(
     group: Group, seeds: CloudInitDisk
 ) -> None:
-    seed_id, _ = seeds.create(SEED_URN, {**SEED, "userData": TOKEN.decode() * 50_000})
-    assert FOREIGN not in group.content(volume_key(seed_id))
+    seed_id, _ = seeds.create(SEED_URN, SEED)
+    key = volume_key(seed_id)
+    assert FOREIGN not in group.content(key)
+    long = change(SEED, seed_id, userData=TOKEN.decode() * (EXTENT_BYTES // len(TOKEN)))
 
+    with pytest.raises(RefusedChangeError, match="Nothing was changed") as refused:
+        seeds.update(long)
+    group.by_hand(re.findall(r"`([^`]+)`", str(refused.value))[0])
+    seeds.update(long)
+
+    content = group.content(key)
+    assert 2 * EXTENT_BYTES == len(content)
+    assert FOREIGN not in content
     seeds.update(change(SEED, seed_id, userData="short"))
-
     found = seeds.read(SEED_URN, seed_id, SEED)
     assert found is not None
     assert "short" == found.inputs["userData"]
-    assert EXTENT_BYTES == len(group.content(volume_key(seed_id)))
     assert not group.is_on_disk(TOKEN)
+
+
+def test_a_disk_that_libvirt_does_not_see_is_not_taken_for_gone(
+    group: Group, volumes: Volume
+) -> None:
+    key = group.disk_by_hand()
+    group.by_hand(f"lvchange --activate n {PATH}")
+
+    with pytest.raises(ProviderError, match="may still be there"):
+        volumes.delete(URN, key, DISK)
+    group.by_hand(f"lvchange --activate y {PATH}")
+    volumes.delete(URN, key, DISK)
+
+    volumes.delete(URN, key, DISK)  # nothing is hidden: it is gone
+    assert [] == group.pool.listVolumes()
 
 
 def test_a_pool_on_a_volume_group_that_holds_disks_stays(group: Group, volumes: Volume) -> None:
