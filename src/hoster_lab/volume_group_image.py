@@ -105,6 +105,7 @@ def booted(guest: Guest, disk: Path, folder: Path) -> Iterator[Host]:
     """
     console, shell, port = folder / "console", folder / "shell", _free_port()
     argv = [
+        *("setpriv", "--pdeathsig", "KILL"),  # where the test is killed, too
         *("qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", "Nehalem", "-m", "768"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-kernel", str(guest.kernel), "-initrd", str(guest.initrd), "-append", _KERNEL_OPTIONS),

@@ -257,8 +257,17 @@ def users_of(host: Host, path: str) -> list[str]:
 
     A domain that somebody else deletes meanwhile uses nothing.
     """
-    domains = host.connection().listAllDomains()
-    return [domain.name() for domain in domains if path in (found(_sources, domain) or ())]
+    names, domains = names_of(path), host.connection().listAllDomains()
+    return [domain.name() for domain in domains if names & (found(_sources, domain) or set())]
+
+
+def names_of(path: str) -> set[str]:
+    """Return the paths by which a domain may have *path*: a logical volume has two. Pure."""
+    match path.split("/"):
+        case ["", "dev", group, volume]:
+            doubled = "-".join(name.replace("-", "--") for name in (group, volume))
+            return {path, f"/dev/mapper/{doubled}"}
+    return {path}
 
 
 def _sources(domain: Any) -> set[str]:

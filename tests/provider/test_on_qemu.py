@@ -100,6 +100,17 @@ def live(qemu: Qemu, flags: int = 0) -> Any:
 # -- volumes
 
 
+def test_a_domain_has_a_logical_volume_by_whichever_of_its_names(qemu: Qemu) -> None:
+    qemu.connection.defineXML(
+        "<domain type='qemu'><name>by-hand</name><memory>65536</memory><os><type>hvm</type></os>"
+        "<devices><disk type='block'><source dev='/dev/mapper/vg--1-acme.web'/>"
+        "<target dev='vda'/></disk></devices></domain>"
+    )
+
+    assert ["by-hand"] == _storage.users_of(qemu.host, "/dev/vg-1/acme.web")
+    assert [] == _storage.users_of(qemu.host, "/dev/vg/1-acme.web")
+
+
 def test_a_disk_in_a_stopped_pool_is_not_taken_for_gone(qemu: Qemu, volumes: Volume) -> None:
     key, _ = volumes.create(urn("Volume"), DISK)
     pool = qemu.connection.storagePoolLookupByName("vps")
