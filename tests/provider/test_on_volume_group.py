@@ -201,8 +201,8 @@ def test_a_disk_that_its_host_still_erases_is_left_to_it(group: Group, volumes: 
     assert [] == group.pool.listVolumes()
 
 
-def test_a_base_image_is_copied_and_followed_by_zeros(
-    group: Group, volumes: Volume, tmp_path: Path
+def test_a_base_image_is_copied_and_followed_by_zeros_also_after_a_cut(
+    group: Group, volumes: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With holes in the image, and an end that is on no extent's border."""
     part = MIB // 4
@@ -213,9 +213,14 @@ def test_a_base_image_is_copied_and_followed_by_zeros(
     base = {"name": "debian.qcow2", "pool": "images", "source": str(image)}
     base_key, _ = volumes.create(URN + "base", base)
 
-    key, _ = volumes.create(
-        URN, {**DISK, "baseVolumeName": base["name"], "baseVolumePool": "images"}
-    )
+    disk = {**DISK, "baseVolumeName": base["name"], "baseVolumePool": "images"}
+    with monkeypatch.context() as cut:
+        cut.setattr(_storage, "zero", _killed)
+        cut.setattr(_storage, "without_leftovers", lambda _: None)
+        with pytest.raises(KilledError):
+            volumes.create(URN, disk)
+
+    key, _ = volumes.create(URN, disk)
     # A logical volume as the base of another one, to the last byte of both.
     second = {"name": "acme.db", "pool": "vg", "baseVolumeName": "acme.web", "size": LARGER}
     second_key, _ = volumes.create(URN + "db", second)
