@@ -147,7 +147,7 @@ def test_a_new_disk_reads_as_zeros(group: Group, volumes: Volume) -> None:
 def test_a_deleted_disk_and_its_seed_are_nowhere_on_the_medium(
     group: Group, volumes: Volume, seeds: CloudInitDisk
 ) -> None:
-    key, _ = volumes.create(URN, DISK)
+    key = group.disk_by_hand()
     group.write(key, TOKEN * (DISK_SIZE // len(TOKEN)))
     seed_id, _ = seeds.create(SEED_URN, SEED)
     assert group.is_on_disk(TOKEN)
