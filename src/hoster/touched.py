@@ -15,9 +15,11 @@ from hoster.errors import ConfigurationError, ToolError
 from hoster.project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 _SECONDS = 60
+_MOST_FILES = 1000
+"""More than these are not named to git one by one."""
 _DECLARATION = re.compile(r"pulumi/Pulumi\.([^/]+)\.yaml")
 _EVERYBODYS = ("inventory/group_vars/", "inventory/hosts", "pulumi/", "templates/")
 """What every stack is made from: plans, images, pools, nodes, the program, its templates."""
@@ -39,20 +41,21 @@ def files_since(project: Project, ref: str) -> list[str]:
 
 
 @contextmanager
-def at(project: Project, ref: str) -> Iterator[Project]:
-    """Yield the project as *ref* has it: inventory and declarations, in a folder of their own.
+def at(project: Project, ref: str, files: Sequence[str]) -> Iterator[Project]:
+    """Yield the project as *ref* has it, in a folder of its own: the inventory, and *files*.
 
     Raises:
         ConfigurationError: there is no such ref, or it has no such project.
     """
     with tempfile.TemporaryDirectory(prefix="hoster-") as folder:
         archive = Path(folder) / "ref.tar"
-        _git(
-            project,
-            *("archive", "--format=tar", "--output", str(archive), ref, "--"),
-            *("inventory", "pulumi"),
-            ref=ref,
-        )
+        wanted = ["inventory", *(file for file in files if _DECLARATION.fullmatch(file))]
+        if len(wanted) > _MOST_FILES:
+            wanted = ["inventory", "pulumi"]
+        listed = _git(project, "ls-tree", "--name-only", "-z", ref, "--", *wanted, ref=ref)
+        there = [name for name in listed.split("\0") if name]
+        into = ("--format=tar", "--output", str(archive))
+        _git(project, "archive", *into, ref, "--", *there, ref=ref)
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
         yield Project(Path(folder))

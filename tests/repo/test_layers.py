@@ -22,6 +22,7 @@ RULES = [
     "proofs",
     "errors",
     "geofeed",
+    "impact",
     "incidents",
     "node_events",
     "ordering",

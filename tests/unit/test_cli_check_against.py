@@ -213,6 +213,24 @@ def test_what_is_in_use_is_not_removed(company: Project) -> None:
     assert {"ipv4"} == {rule for rule, _ in judged(company)[1]}
 
 
+def test_the_impact_of_a_change_is_told_to_people_and_programs(company: Project) -> None:
+    edit(company.declaration("acme"), of_web(plan="kvm-4"))
+    arguments = ["--project", str(company.root), "impact", "--against", "main"]
+
+    text, markdown, data = (
+        CliRunner().invoke(cli, [*arguments, *options]).stdout
+        for options in ([], ["--markdown"], ["--json"])
+    )
+
+    assert "acme/web\tkvm-2 -> kvm-4\tlive\t" in text
+    assert "paris-1\t40 -> 60 of" in text
+    assert "| acme/web | kvm-2 -> kvm-4 | live |" in markdown
+    assert "**1 VPSs, +" in markdown
+    assert ["acme/web"] == [one["vps"] for one in json.loads(data)["vps"]]
+    git(company, "checkout", "--quiet", ".")
+    assert "**0 VPSs, +0 EUR" in CliRunner().invoke(cli, [*arguments, "--markdown"]).stdout
+
+
 def test_a_ref_that_is_not_there_says_how_to_get_it(company: Project) -> None:
     git(company, "branch", "--move", "other")
     with pytest.raises(HosterError, match=r"'main'(?s:.*)git fetch"):

@@ -23,6 +23,7 @@ COMMANDS = {
     "resize": "hoster.cli.resize:resize",
     "show": "hoster.cli.show:show",
     "check": "hoster.cli.check:check",
+    "impact": "hoster.cli.impact:impact",
     "preview": "hoster.cli.stacks:preview",
     "apply": "hoster.cli.stacks:apply",
     "geofeed": "hoster.cli.geofeed:geofeed",

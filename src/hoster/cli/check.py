@@ -82,7 +82,7 @@ def _changed(
     files = touched.files_since(project, ref)
     if not files:
         return []
-    with touched.at(project, ref) as old:
+    with touched.at(project, ref, files) as old:
         before = change_rules.Before(
             load_catalogue(old.inventory),
             {

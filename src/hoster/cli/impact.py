@@ -1,0 +1,120 @@
+"""``hoster impact``: whom a change touches, and how."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from hoster.cli import _common
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hoster.impact import NodeRoom, Reached, Side
+
+_COLUMNS = ("vps", "plan", "how", "EUR a month", "EUR until", "what changes")
+_ROOM = ("node", "disk GiB", "RAM MiB", "vCPU", "Mbit/s")
+
+
+@click.command()
+@click.option(
+    "--against", metavar="REF", required=True, help="The Git branch, tag or commit to compare with."
+)
+@click.option("--markdown", is_flag=True, help="For the comment of a pull request.")
+@_common.as_json
+def impact(against: str, markdown: bool, as_json: bool) -> None:
+    """Say which VPSs a change touches: plan, live or with a reboot, price, room on the nodes.
+
+    The price is that of the month and, of it, what falls on the days that are left of the month
+    that is paid. A change of the catalogue lists every VPS that it reaches.
+
+    \b
+    Examples:
+      hoster impact --against origin/main
+      hoster impact --against origin/main --markdown
+    """
+    from hoster import impact as rules
+
+    old, new = _sides(against)
+    found, rooms = rules.reached(old, new, datetime.now(UTC)), rules.rooms(old, new)
+    month, pro_rata = rules.total(found)
+    if as_json:
+        _common.print_json(
+            {
+                "vps": [asdict(one) for one in found],
+                "nodes": [asdict(one) for one in rooms],
+                "month_eur": month,
+                "pro_rata_eur": pro_rata,
+            }
+        )
+        return
+    rows = [_row(one) for one in found]
+    sums = f"{len(found)} VPSs, {month:+} EUR a month, {pro_rata:+} EUR until their months end"
+    if markdown:
+        parts = [f"**{sums}**", _table(_COLUMNS, rows), _table(_ROOM, [_room(it) for it in rooms])]
+        click.echo("\n\n".join(part for part in parts if part))
+        return
+    if rows:
+        _common.print_table(_COLUMNS, rows)
+    if rooms:
+        _common.print_table(_ROOM, [_room(one) for one in rooms])
+    _common.say(sums)
+
+
+def _sides(ref: str) -> tuple[Side, Side]:
+    """Return what *ref* says and what is declared now; what does not differ is read once."""
+    from hoster import touched
+    from hoster.declaration_files import read, read_sound
+    from hoster.impact import Side
+    from hoster.inventory import load_catalogue
+
+    project, catalogue = _common.project(), _common.catalogue()
+    declared = {vps.full_name: vps for vps in read_sound(project)}
+    files = touched.files_since(project, ref)
+    if not files:
+        return Side(catalogue, {}), Side(catalogue, {})
+    with touched.at(project, ref, files) as old:
+        before = load_catalogue(old.inventory)
+        changed = touched.clients_of(files, ())
+        was = {
+            vps.full_name: vps
+            for client in changed
+            if old.declaration(client).exists()
+            for vps in read(old.declaration(client)).vps
+        }
+    same = {name: vps for name, vps in declared.items() if vps.client not in changed}
+    return Side(before, same | was), Side(catalogue, declared)
+
+
+def _row(one: Reached) -> list[str]:
+    plan = one.new_plan or "none"
+    if one.old_plan != one.new_plan:
+        plan = f"{one.old_plan or 'none'} -> {plan}"
+    return [
+        one.vps,
+        plan,
+        one.how.value,
+        f"{one.month_eur:+}",
+        f"{one.pro_rata_eur:+} ({one.paid_until})",
+        ", ".join(one.what),
+    ]
+
+
+def _room(one: NodeRoom) -> list[str]:
+    def pair(field: str) -> str:
+        before, after = getattr(one.before, field), getattr(one.after, field)
+        shown = f"{before}" if before == after else f"{before} -> {after}"
+        return f"{shown} of {getattr(one.capacity, field)}"
+
+    return [one.node, *map(pair, ("disk_gib", "memory_mib", "vcpus", "guaranteed_mbit_s"))]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table in Markdown; a client's name or a plan's holds nothing that it would take."""
+    if not rows:
+        return ""
+    every = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in every)
