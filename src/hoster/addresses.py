@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from hoster.catalogue import Pool
 
 
+TAP_PREFIX = "vps-"
+
+
 def tap_name(ipv4: IPv4Address) -> str:
     """Return the name of the tap: ``vps-`` and the address in hexadecimal, 12 characters."""
-    return f"vps-{int(ipv4):08x}"
+    return f"{TAP_PREFIX}{int(ipv4):08x}"
 
 
 def mac_address(ipv4: IPv4Address) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -11,9 +12,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
+from hoster.addresses import TAP_PREFIX
+from hoster.drift import Domain, NodeFacts
 from hoster.errors import ConfigurationError, HosterError, ToolError
 from hoster.host_vars import NODE_GROUP
+from hoster.node.errors import InvalidMetadataError
+from hoster.node.vps import vps_of_domain
 from hoster.node_events import NodeEvent, parse
 
 if TYPE_CHECKING:
@@ -26,6 +32,8 @@ PAGE = 5_000
 MOST_PAGES = 100
 INVENTORY_SECONDS = 60
 _NO_SUCH_COMMAND = 127
+_VIRSH = ("virsh", "--quiet", "--readonly", "--connect", "qemu:///system")
+_MARK = "hoster:next"
 _NO_PART_LEFT_OUT = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
 """Otherwise an inventory that cannot be read is one without nodes, all of whom have answered."""
 
@@ -180,6 +188,48 @@ def collect(
         ]
         for done in as_completed(waiting):
             yield done.result()
+
+
+def facts(node: NodeSsh, *, seconds: float) -> NodeFacts:
+    """Return what *node* says of its domains, its agent's VPSs and its taps.
+
+    Raises:
+        NoAnswerError: the node is out of reach, or something on it failed.
+    """
+    listed = node.run(*_VIRSH, "list --all --name", seconds=seconds).split("\n")
+    domains = []
+    if names := [shlex.quote(name) for name in listed if name]:
+        # One connection for all; what comes after a command that failed comes all the same.
+        asked = "; ".join(f"echo {_MARK}; dumpxml {it}; domblkinfo {it} vda" for it in names)
+        said = node.run(*_VIRSH, asked, seconds=seconds)
+        domains = [domain_of(text) for text in said.split(_MARK) if "<domain" in text]
+    agent = json.loads(node.run("hoster-node", "status", "--json", seconds=seconds))
+    links = node.run("ls", "/sys/class/net", seconds=seconds).split()
+    taps = [name for name in links if name.startswith(TAP_PREFIX)]
+    return NodeFacts(node.name, domains, agent, taps)
+
+
+def domain_of(text: str) -> Domain:
+    """Return what `virsh` printed of a domain: its XML, and the sizes of its first disk."""
+    xml, _, sizes = text.partition("</domain>")
+    root = ElementTree.fromstring(f"{xml}</domain>")  # noqa: S314 - of our own node's libvirt
+    try:
+        vps = vps_of_domain(f"{xml}</domain>")
+    except InvalidMetadataError:
+        vps = None
+    vcpu, tap = root.find("vcpu"), root.find("devices/interface/target")
+    capacity = re.search(r"Capacity:\s+(\d+)", sizes)
+    return Domain(
+        name=root.findtext("name", ""),
+        vps=vps.full_name if vps else "",
+        plan=vps.plan if vps else "",
+        ipv4=str(vps.ipv4) if vps else "",
+        tap=tap.get("dev", "") if tap is not None else "",
+        vcpus=int(vcpu.get("current") or vcpu.text or 0) if vcpu is not None else 0,
+        memory_mib=int(root.findtext("memory", "0")) // 1024,
+        disk_bytes=int(capacity[1]) if capacity else 0,
+        is_running="id" in root.attrib,
+    )
 
 
 def _ask(

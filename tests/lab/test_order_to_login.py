@@ -293,6 +293,42 @@ def test_neither_a_destroy_nor_an_edit_ends_a_vps(
     company.pulumi("preview", "--stack", "e2e", "--expect-no-changes")
 
 
+def test_what_is_not_as_declared_is_told_and_left_alone(
+    lab: Lab, company: journey.Company, client: Client
+) -> None:
+    """C4.7, C6.3: what ops did by hand, on the node or in a declaration that is not deployed."""
+
+    def found() -> set[tuple[str, str, str]]:
+        said = json.loads(company.run("sh", "-c", "hoster drift --json; true"))
+        assert said["silent"] == {}
+        return {(one["kind"], one["what"], one["where"]) for one in said["findings"]}
+
+    assert client.run("true") == ""
+    before = found()
+    assert VPS not in {what for _, what, _ in before}
+    xml = "<domain type='qemu'><name>by hand</name><memory>1024</memory><os><type>hvm</type></os>"
+    by_hand = (
+        f'echo "{xml}</domain>" | virsh define /dev/stdin; ip tuntap add vps-cb0071ff mode tap'
+    )
+    on_its_node(lab, "sh", "-ec", by_hand)
+    path = lab.company.project / "pulumi" / "Pulumi.e2e.yaml"
+    declared = path.read_text()
+    path.write_text(declared.replace("plan: kvm-2", "plan: kvm-4"))
+    try:
+        assert {
+            ("unknown", "by hand", "paris-1"),
+            ("unknown", "vps-cb0071ff", "paris-1"),
+            ("different", VPS, "paris-1"),
+            ("different", VPS, "stack"),
+        } == found() - before
+        assert "by hand" in on_its_node(lab, "virsh", "list", "--all")
+    finally:
+        path.write_text(declared)
+        gone = "virsh undefine 'by hand'; ip tuntap delete vps-cb0071ff mode tap"
+        on_its_node(lab, "sh", "-ec", gone)
+    assert before == found()
+
+
 def test_the_node_knows_the_vps_by_its_address(lab: Lab, resized: tuple[str, str]) -> None:
     """The tap and the metadata carry the identity that the packet filter will hold it to."""
     xml = lab.on(lab.node("paris-1"), ["virsh", "dumpxml", "e2e.web"]).stdout

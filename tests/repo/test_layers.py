@@ -18,6 +18,7 @@ RULES = [
     "change_rules",
     "declarations",
     "deployed",
+    "drift",
     "previews",
     "proofs",
     "errors",

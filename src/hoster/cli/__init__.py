@@ -26,6 +26,7 @@ COMMANDS = {
     "impact": "hoster.cli.impact:impact",
     "preview": "hoster.cli.stacks:preview",
     "apply": "hoster.cli.stacks:apply",
+    "drift": "hoster.cli.drift:drift",
     "geofeed": "hoster.cli.geofeed:geofeed",
     "collect": "hoster.cli.collect:collect",
     "events": "hoster.cli.events:events",
