@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -18,9 +18,24 @@ if TYPE_CHECKING:
     from hoster.project import Project
 
 _Value = TypeVar("_Value")
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
 dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be done; write nothing.")
+
+
+def asks_nodes(command: _Command) -> _Command:
+    """Give *command* how long a host node has for its answer, and how many are asked at a time."""
+    at_once = click.option(
+        "--at-once",
+        type=click.IntRange(1, 500),
+        default=32,
+        show_default=True,
+        help="So many host nodes are asked at a time.",
+    )
+    seconds = click.FloatRange(min=1)
+    timeout = click.option("--timeout", type=seconds, default=30.0, show_default=True)
+    return timeout(at_once(command))
 
 
 def project() -> Project:

@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("nodes", nargs=-1, metavar="[NODE]...")
-@click.option("--timeout", type=click.FloatRange(min=1), default=30.0, show_default=True)
-@click.option(
-    "--at-once",
-    type=click.IntRange(1, 500),
-    default=32,
-    show_default=True,
-    help="So many nodes are asked at a time.",
-)
+@_common.asks_nodes
 @_common.dry_run
 @_common.as_json
 def collect(

@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--stacks/--no-stacks", default=True, help="Ask each stack what it deployed, too.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=30.0, show_default=True)
-@click.option(
-    "--at-once",
-    type=click.IntRange(1, 500),
-    default=32,
-    show_default=True,
-    help="So many host nodes are asked at a time.",
-)
+@_common.asks_nodes
 @_common.as_json
 def drift(stacks: bool, timeout: float, at_once: int, as_json: bool) -> None:
     """Say where stacks and host nodes are not as declared: missing, unknown, different.
