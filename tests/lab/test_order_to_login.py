@@ -768,10 +768,12 @@ def test_a_reinstalled_vps_is_another_system_at_the_same_address(
 
 def test_the_former_disk_is_readable_and_no_more(new_client: Client) -> None:
     """C7.5."""
-    new_client.run("sudo mkdir -p /old && sudo mount -o ro,noload /dev/vdb1 /old")
+    loop = "sudo losetup --find --show --partscan --read-only /dev/sr0"
+    new_client.run(f"sudo mkdir -p /old && sudo mount -o ro,noload $({loop})p1 /old")
     assert new_client.run("sudo head -n 1 /old/home/debian/token").strip() == TOKEN
-    refused = "sudo dd if=/dev/zero of=/dev/vdb bs=512 count=1 2>&1 || true"
-    assert "Operation not permitted" in new_client.run(refused)
+    refused = "sudo dd if=/dev/zero of=/dev/sr0 bs=2048 count=1 2>&1 || true"
+    assert "Read-only file system" in new_client.run(refused)
+    new_client.run("sudo umount /old && sudo losetup --detach-all")
 
 
 def test_nothing_of_a_reinstall_is_left_to_do(

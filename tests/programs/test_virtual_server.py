@@ -189,12 +189,13 @@ def test_a_new_system_has_a_disk_and_a_seed_of_its_own(
     assert ids == [disk["volumeId"] for disk in asked["web"].inputs["disks"]]
 
 
-def test_the_former_disk_is_read_only(registered: dict[str, Any]) -> None:
+def test_the_former_disk_is_read_only_and_shows_no_partitions(registered: dict[str, Any]) -> None:
     """C7.5."""
     former = '<disk type="file" device="disk"><source file="/b"/><target dev="vdb"/></disk>'
     text = DOMAIN_XML.replace('<disk type="file" device="cdrom">', f'{former}<disk device="cdrom">')
     sheet = etree.XSLT(etree.fromstring(registered["web"].inputs["xml"]["xslt"].encode()))
     disks = sheet(etree.fromstring(text)).getroot().findall("devices/disk")
-    assert [None, "vdb", "vdz"] == [
+    assert [None, "sda", "vdz"] == [
         None if disk.find("readonly") is None else disk.find("target").get("dev") for disk in disks
     ]
+    assert ["disk", "cdrom", "disk"] == [disk.get("device") for disk in disks]

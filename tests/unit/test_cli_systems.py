@@ -278,7 +278,7 @@ def test_the_former_disk_is_kept_where_the_client_asked_for_it(
     former = declared_now(project).former_disk
     assert former is not None
     assert (1, 20, True) == (former.installation, former.disk_gib, former.readable)
-    assert "/dev/vdb" in sent[0].get_content()
+    assert "/dev/sr0" in sent[0].get_content()
     with pytest.raises(RuleError, match="still has the disk of its former installation"):
         run("act", "reinstall", WEB, "--request", "ticket-2")
 
