@@ -199,8 +199,10 @@ def facts(node: NodeSsh, *, seconds: float) -> NodeFacts:
     listed = node.run(*_VIRSH, "list --all --name", seconds=seconds).split("\n")
     domains = []
     if names := [shlex.quote(name) for name in listed if name]:
-        # One connection for all; what comes after a command that failed comes all the same.
-        asked = "; ".join(f"echo {_MARK}; dumpxml {it}; domblkinfo {it} vda" for it in names)
+        # One connection for all; what comes after a command that failed comes all the same, and
+        # only the last one's failure counts: a domain may have no disk, or be gone by now.
+        each = [f"echo {_MARK}; dumpxml {it}; domblkinfo {it} vda" for it in names]
+        asked = "; ".join([*each, f"echo {_MARK}"])
         said = node.run(*_VIRSH, asked, seconds=seconds)
         domains = [domain_of(text) for text in said.split(_MARK) if "<domain" in text]
     agent = json.loads(node.run("hoster-node", "status", "--json", seconds=seconds))
