@@ -27,10 +27,14 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Before:
-    """What the ref says: its catalogue, and those clients' files that differ from today's."""
+    """What the ref says: its catalogue, and those clients' files that differ from today's.
+
+    ``differing`` names those clients, new ones included.
+    """
 
     catalogue: Catalogue
     clients: Mapping[str, ClientDeclarations]
+    differing: frozenset[str]
 
 
 def check(

@@ -39,8 +39,17 @@ def read_all(project: Project) -> Declarations:
     Raises:
         ConfigurationError: a file is no YAML. What else is wrong stands in its ``problems``.
     """
-    files = sorted(project.program.glob(f"{_PREFIX}*{_SUFFIX}"))
-    return Declarations(tuple(read(file) for file in files))
+    return Declarations(tuple(read(project.declaration(client)) for client in clients(project)))
+
+
+def clients(project: Project) -> list[str]:
+    """Return the clients that have a declaration, by name; no file is read."""
+    files = project.program.glob(f"{_PREFIX}*{_SUFFIX}")
+    return [_client(file) for file in sorted(files)]
+
+
+def _client(file: Path) -> str:
+    return file.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
 
 
 def read_sound(project: Project) -> Declarations:
@@ -69,7 +78,7 @@ def read(file: Path) -> ClientDeclarations:
     Raises:
         ConfigurationError: the file is no YAML.
     """
-    client = file.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+    client = _client(file)
     document = yaml_files.load(file)
     config = document.get("config") if isinstance(document, dict) else None
     config = config if isinstance(config, dict) else {}

@@ -8,10 +8,14 @@ import subprocess
 import tarfile
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hoster.change_rules import Before
+from hoster.declaration_files import read
 from hoster.errors import ConfigurationError, ToolError
+from hoster.inventory import load_catalogue
 from hoster.project import Project
 
 if TYPE_CHECKING:
@@ -59,6 +63,27 @@ def at(project: Project, ref: str, files: Sequence[str]) -> Iterator[Project]:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
         yield Project(Path(folder))
+
+
+def before(project: Project, ref: str) -> Before | None:
+    """Return what *ref* says, where anything differs; only files that differ are read there.
+
+    Raises:
+        ConfigurationError: there is no such ref, or what it has is not valid.
+    """
+    files = files_since(project, ref)
+    if not files:
+        return None
+    with at(project, ref, files) as old:
+        return Before(
+            load_catalogue(old.inventory),
+            {
+                client: replace(read(old.declaration(client)), file=project.declaration(client))
+                for client in clients_of(files, ())
+                if old.declaration(client).exists()
+            },
+            frozenset(clients_of(files, ())),
+        )
 
 
 def clients_of(files: Iterable[str], known: Collection[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -74,23 +73,12 @@ def check(against: str | None, as_json: bool) -> None:
 def _changed(
     project: Project, ref: str, catalogue: Catalogue, declared: Declarations
 ) -> list[Finding]:
-    """Return what the change since *ref* breaks; only files that differ are read at the ref."""
+    """Return what the change since *ref* breaks."""
     from hoster import change_rules, touched
-    from hoster.declaration_files import read
-    from hoster.inventory import load_catalogue
 
-    files = touched.files_since(project, ref)
-    if not files:
+    before = touched.before(project, ref)
+    if before is None:
         return []
-    with touched.at(project, ref, files) as old:
-        before = change_rules.Before(
-            load_catalogue(old.inventory),
-            {
-                client: replace(read(old.declaration(client)), file=project.declaration(client))
-                for client in touched.clients_of(files, ())
-                if old.declaration(client).exists()
-            },
-        )
     return change_rules.check(
         before,
         catalogue,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from hoster.cli import _common
 
 if TYPE_CHECKING:
     from hoster.catalogue import Catalogue
-    from hoster.declarations import Declarations
+    from hoster.declarations import Declarations, VpsDeclaration
     from hoster.drift import Finding
     from hoster.node_ssh import NodeSsh
     from hoster.project import Project
@@ -43,9 +44,12 @@ def drift(stacks: bool, timeout: float, at_once: int, as_json: bool) -> None:
 
     project, catalogue = _common.project(), _common.catalogue()
     declared = read_sound(project)
+    by_node: defaultdict[str, list[VpsDeclaration]] = defaultdict(list)
+    for vps in declared:
+        by_node[vps.node].append(vps)
     with ThreadPoolExecutor(at_once) as pool:
         asked = [
-            pool.submit(_of_node, node, declared, catalogue, timeout)
+            pool.submit(_of_node, node, by_node[node.name], catalogue, timeout)
             for node in node_ssh.nodes(project).values()
         ]
         answers = [one.result() for one in asked]
@@ -73,9 +77,9 @@ def drift(stacks: bool, timeout: float, at_once: int, as_json: bool) -> None:
 
 
 def _of_node(
-    node: NodeSsh, declared: Declarations, catalogue: Catalogue, timeout: float
+    node: NodeSsh, mine: list[VpsDeclaration], catalogue: Catalogue, timeout: float
 ) -> tuple[list[Finding], str, str]:
-    """Return what is not as declared on a node, its name, and why it did not answer."""
+    """Return what of a node is not as *mine* say, its name, and why it did not answer."""
     from hoster import drift as rules
     from hoster import node_ssh
     from hoster.errors import HosterError
@@ -84,7 +88,6 @@ def _of_node(
         facts = node_ssh.facts(node, seconds=timeout)
     except HosterError as error:
         return [], node.name, error.message
-    mine = (vps for vps in declared if vps.node == node.name)
     return rules.of_node(facts, mine, catalogue), node.name, ""
 
 

@@ -67,26 +67,17 @@ def impact(against: str, markdown: bool, as_json: bool) -> None:
 def _sides(ref: str) -> tuple[Side, Side]:
     """Return what *ref* says and what is declared now; what does not differ is read once."""
     from hoster import touched
-    from hoster.declaration_files import read, read_sound
+    from hoster.declaration_files import read_sound
     from hoster.impact import Side
-    from hoster.inventory import load_catalogue
 
     project, catalogue = _common.project(), _common.catalogue()
     declared = {vps.full_name: vps for vps in read_sound(project)}
-    files = touched.files_since(project, ref)
-    if not files:
+    before = touched.before(project, ref)
+    if before is None:
         return Side(catalogue, {}), Side(catalogue, {})
-    with touched.at(project, ref, files) as old:
-        before = load_catalogue(old.inventory)
-        changed = touched.clients_of(files, ())
-        was = {
-            vps.full_name: vps
-            for client in changed
-            if old.declaration(client).exists()
-            for vps in read(old.declaration(client)).vps
-        }
-    same = {name: vps for name, vps in declared.items() if vps.client not in changed}
-    return Side(before, same | was), Side(catalogue, declared)
+    same = {name: vps for name, vps in declared.items() if vps.client not in before.differing}
+    was = {vps.full_name: vps for client in before.clients.values() for vps in client.vps}
+    return Side(before.catalogue, same | was), Side(catalogue, declared)
 
 
 def _row(one: Reached) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -17,7 +18,7 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hoster.previews import Preview
     from hoster.project import Project
@@ -156,24 +157,21 @@ def apply(
         sys.exit(ExitCode.ERROR)
 
 
-class _until_told_to_stop:  # noqa: N801 - reads as what it does
-    """An event that SIGTERM and Ctrl-C set meanwhile."""
+@contextmanager
+def _until_told_to_stop() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and Ctrl-C set meanwhile."""
+    stop = threading.Event()
 
-    def __enter__(self) -> threading.Event:
-        self._stop = threading.Event()
-        self._before = {
-            number: signal.signal(number, lambda *_: self._told())
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self._stop
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
-
-    def _told(self) -> None:
+    def told(*_: object) -> None:
         _common.say("stopping: what is under way ends, nothing new is begun")
-        self._stop.set()
+        stop.set()
+
+    before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _clients(names: tuple[str, ...], against: str | None, *, every: bool) -> list[str]:
@@ -182,17 +180,14 @@ def _clients(names: tuple[str, ...], against: str | None, *, every: bool) -> lis
     Raises:
         ConfigurationError: one of them is unknown; near names are told.
     """
-    from hoster import touched
+    from hoster import declaration_files, touched
     from hoster.errors import ConfigurationError
     from hoster.problems import near
 
     if sum((bool(names), bool(against), every)) != 1:
         raise click.UsageError("name clients, or say --against REF, or --all")
     project = _common.project()
-    known = sorted(
-        file.name.removeprefix("Pulumi.").removesuffix(".yaml")
-        for file in project.program.glob("Pulumi.*.yaml")
-    )
+    known = declaration_files.clients(project)
     if against:
         return touched.clients_of(touched.files_since(project, against), known)
     for name in names:
@@ -240,7 +235,7 @@ def _say_one(outcome: Outcome) -> None:
     _common.say(f"{outcome.client}: {outcome.result} ({outcome.seconds:.1f} s)")
 
 
-def _told(seen: Any) -> list[dict[str, Any]]:
+def _told(seen: Iterable[Preview]) -> list[dict[str, Any]]:
     return [
         {
             "vps": vps,
