@@ -6,8 +6,8 @@ HOSTER_CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/hoster"
 
 # The venv first: the Python language host takes the first python3 that it finds on PATH.
 case ":$PATH:" in
-    ":$HOSTER_ROOT/.venv/bin:$HOSTER_CACHE/bin:"*) ;;
-    *) PATH="$HOSTER_ROOT/.venv/bin:$HOSTER_CACHE/bin:$PATH" ;;
+    ":$HOSTER_ROOT/.venv/bin:$HOSTER_CACHE/bin:$HOSTER_CACHE/tools:"*) ;;
+    *) PATH="$HOSTER_ROOT/.venv/bin:$HOSTER_CACHE/bin:$HOSTER_CACHE/tools:$PATH" ;;
 esac
 export PATH
 export PULUMI_SKIP_UPDATE_CHECK=1

@@ -23,12 +23,8 @@ pulumi_on_path() {
     return 1
 }
 
-# Names a build by what goes into it, so that a change of any of it makes another.
 pulumi_build_name() {
-    local digest
-    digest=$(cd "$HOSTER_ROOT/tools" &&
-        cat pulumi/go.{mod,sum} pulumi-language-python/go.{mod,sum} | sha256sum)
-    echo "pulumi-$PULUMI_VERSION-${digest:0:16}"
+    echo "pulumi-$PULUMI_VERSION-$(digest_of_modules pulumi pulumi-language-python)"
 }
 
 installer_reachable() {
@@ -43,40 +39,12 @@ install_official() {
     rm "$1/install.sh"
 }
 
-# A Go that knows go.mod's `toolchain` rules fetches a newer one of itself where it must.
-find_go() {
-    local go
-    while read -r go; do
-        [[ "$("$go" env GOVERSION 2>/dev/null)" =~ ^go1\.([0-9]+) ]] &&
-            ((BASH_REMATCH[1] >= 21)) && echo "$go" && return
-    done < <(type -aP go || true; compgen -G '/usr/local/go/bin/go'; compgen -G '/usr/lib/go-*/bin/go')
-    return 1
-}
-
-# Debian's and Ubuntu's own Go, where it is new enough.
-apt_go() {
-    local candidate
-    candidate=$(apt-cache policy golang-go | awk '$1 == "Candidate:" { print $2 }')
-    [[ ${candidate#*:} =~ ^1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 21))
-}
-
-ensure_go() {
-    find_go >/dev/null && return
-    if apt_go && is_root; then
-        act "Installing packages: golang-go" install_packages golang-go
-        return
-    fi
-    die "Pulumi is not here: no pulumi $PULUMI_VERSION on PATH, its installer at" \
-        "$PULUMI_INSTALLER cannot be reached, and building it needs Go 1.21 or newer on PATH:" \
-        "install one of the three."
-}
-
 build_from_source() {
     local go sdk bin="$1/bin"
     go=$(find_go)
     mkdir "$bin"
-    go_build pulumi "v$PULUMI_VERSION" github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
-    go_build pulumi-language-python "v$PULUMI_LANGUAGE_VERSION" \
+    build_pulumi pulumi "v$PULUMI_VERSION" github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
+    build_pulumi pulumi-language-python "v$PULUMI_LANGUAGE_VERSION" \
         github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python
     # The language host looks for these two beside itself.
     sdk=$("$go" -C "$HOSTER_ROOT/tools/pulumi" list -m -f '{{.Dir}}' \
@@ -85,15 +53,11 @@ build_from_source() {
     install -m 755 "$sdk/python/dist/pulumi-resource-pulumi-python" "$bin/"
 }
 
-# The linker writes the version in, without which `pulumi version` would say nothing. Without C, as
-# Pulumi's own releases: the result runs on any system, and a compiler that is being installed at
-# this moment does no harm.
-go_build() {
-    local tool=$1 version=$2 package=$3
+# The linker writes the version in, without which `pulumi version` would say nothing.
+build_pulumi() {
+    local tool=$1 version=$2
     local variable=github.com/pulumi/pulumi/sdk/v3/go/common/version.Version
-    CGO_ENABLED=0 GOTOOLCHAIN=${GOTOOLCHAIN:-auto} \
-        "$go" -C "$HOSTER_ROOT/tools/$tool" build -trimpath -buildvcs=false \
-        -ldflags "-s -w -X $variable=$version" -o "$bin/$tool" "$package"
+    go_build "$go" "$tool" "$bin/$tool" "$3" -ldflags "-s -w -X $variable=$version"
 }
 
 # Into a folder beside the final one, then renamed: nobody ever sees half a Pulumi.
@@ -126,7 +90,9 @@ ensure_pulumi() {
             act "Installing Pulumi $PULUMI_VERSION by its installer" \
                 install_pulumi install_official "$target"
         else
-            ensure_go
+            ensure_go || die "Pulumi is not here: no pulumi $PULUMI_VERSION on PATH, its installer" \
+                "at $PULUMI_INSTALLER cannot be reached, and building it needs Go 1.21 or newer on" \
+                "PATH: install one of the three."
             act "Building Pulumi $PULUMI_VERSION (4 min on two cores; once)" \
                 install_pulumi build_from_source "$target"
         fi

@@ -27,14 +27,14 @@ FORBIDDEN = {
     "a note to do something later (do it, or open an issue)": _LATER,
 }
 # Checksums and generated pins: long random words, and not ours.
-GENERATED = {Path("tools/pulumi/go.sum"), Path("tools/pulumi-language-python/go.sum")}
+GENERATED = "tools/*/go.sum"
 
 
 def lines_with(pattern: str, texts: Mapping[Path, str]) -> list[str]:
     return [
         f"{path}:{number}: {line.strip()}"
         for path, text in texts.items()
-        if path not in GENERATED
+        if not path.match(GENERATED)
         for number, line in enumerate(text.splitlines(), start=1)
         if re.search(pattern, line)
     ]
