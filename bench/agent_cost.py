@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
-from pathlib import Path
+from collections import Counter
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import private_libvirtd as own
+import psutil
 from figures import Figure
 from layouts import Step
 from rented_node import OTHERS, inside, rented, run, tell
@@ -166,27 +166,30 @@ def _peaks(
     process.stdin.close()
     together = 0
     while process.poll() is None:
-        together = max(together, _resident_kib(process.pid))
+        with suppress(psutil.NoSuchProcess):
+            together = max(together, _resident_bytes(psutil.Process(process.pid)))
         time.sleep(0.002)
     if process.returncode:
         raise RuntimeError(f"{name} failed")
     count = len(node.vpss)
     figure.add(name, count, int(said.read_text()) * 1024 / 1e6)
-    figure.add(f"{name}, with the programs it calls", count, together * 1024 / 1e6)
+    figure.add(f"{name}, with the programs it calls", count, together / 1e6)
 
 
-def _resident_kib(pid: int, parent: str = "") -> int:
-    """Return what a process and its children hold, each page of a library counted in each.
+def _resident_bytes(process: psutil.Process) -> int:
+    """Return what a process and its children hold, each page once.
 
-    A child that is no other program yet still has its parent's memory, and counts nothing.
+    A page that several of them have of a file is that of the one that has most of it; of memory
+    that a child still shares with its parent, each has half.
     """
-    try:
-        program = str(Path(f"/proc/{pid}/exe").readlink())
-        status = Path(f"/proc/{pid}/status").read_text()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return 0
-    found = re.search(r"VmRSS:\s*(\d+)", status)
-    if program == parent or not found:
-        return 0
-    return int(found[1]) + sum(_resident_kib(int(child), program) for child in children)
+    own, files = 0, Counter[str]()
+    for one in (process, *process.children(recursive=True)):
+        mapped = Counter[str]()
+        with suppress(psutil.NoSuchProcess):
+            for mapping in one.memory_maps(grouped=False):
+                if mapping.path.startswith("/"):
+                    mapped[mapping.path] += mapping.rss
+                else:
+                    own += mapping.pss
+        files |= mapped  # the larger of each
+    return own + files.total()

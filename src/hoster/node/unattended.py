@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hoster.node import CONFIG, STATE
-from hoster.node.agent import Agent, Config, Outcome
 from hoster.node.errors import NodeError
-from hoster.node.store import Store
+
+if TYPE_CHECKING:
+    from hoster.node.agent import Outcome
+    from hoster.node.vps import Vps
 
 
 def main(act: str, state: str = STATE, config: str = CONFIG) -> int:
     """Do *act*, say on standard error what became of it, and return the exit code."""
     try:
-        outcome = _done(Agent(Store(Path(state)), Config(Path(config))), act)
+        outcome = _done(act, Path(state), Path(config))
     except NodeError as error:
         sys.stderr.write(f"hoster-node: {error}\n")
         return 1
@@ -30,16 +33,42 @@ def main(act: str, state: str = STATE, config: str = CONFIG) -> int:
     return 0
 
 
-def _done(agent: Agent, act: str) -> Outcome:
+def _done(act: str, state: Path, config: Path) -> Outcome:
+    domains = _running_vpss() if act == "reconcile" else None
+    from hoster.node.agent import Agent, Config
+    from hoster.node.store import Store
+
+    agent = Agent(Store(state), Config(config))
     if act == "restore":
         return agent.restore()
     if act == "reconcile":
-        from hoster.node.domains import running_vpss
-
-        return agent.reconcile(running_vpss())
+        return agent.reconcile(domains)
     # What is no UTF-8 is refused as no XML, in every locale.
     xml = sys.stdin.buffer.read().decode(errors="surrogateescape")
     return {"start": agent.start, "stop": agent.stop}[act](xml)
+
+
+def _running_vpss() -> dict[str, Vps] | None:
+    """Ask libvirt before anything else is loaded, in a child that ends.
+
+    Its libraries take as much memory as all the rest, and nothing else gives that back.
+    """
+    from multiprocessing import get_context
+
+    from hoster.node import domains
+
+    context = get_context("fork")
+    answers, answer = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: answer.send(domains.running_vpss()))
+    child.start()
+    answer.close()
+    try:
+        found: dict[str, Vps] | None = answers.recv()
+    except EOFError:
+        raise NodeError("libvirt could not be asked; what came before this says why") from None
+    finally:
+        child.join()
+    return found
 
 
 if __name__ == "__main__":
