@@ -9,12 +9,18 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random,
+)
 
 from hoster.declaration_files import write
 from hoster.errors import ConfigurationError, ToolError
@@ -23,6 +29,8 @@ from hoster.project import ENDED_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from filelock import FileLock
+
     from hoster.project import Project
 
 TIMEOUT_SECONDS = 120
@@ -30,8 +38,15 @@ DEPLOY_SECONDS = 1800
 """A disk may be copied, and a guest gets its minute to shut down."""
 LOCKED_SECONDS = 300
 """How long to wait for somebody else who works on the same stack."""
+VANISHED_ATTEMPTS = 5
+"""So often in a row nobody lets go of a stack: there is no such bucket, say."""
 VOLUME = "libvirt:index/volume:Volume"
-_HOLDER = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")
+_HOLDER = re.compile(r"/([^/\s]+): created by \S+@(\S+) \(pid (\d+)\)")
+# Pulumi lists a stack's locks, then reads them. What it says, on any backend, where one was taken
+# away between the two.
+_VANISHED = re.compile(
+    r"^error: could not list bucket: .*\(code=NotFound\)|^ *2\) NotFound$", re.MULTILINE
+)
 _CHANGED = re.compile(r"^\s*[+~-]+ *\d+ (created|updated|deleted|replaced)", re.MULTILINE)
 
 
@@ -45,6 +60,10 @@ class _UnknownError(ToolError):
 
 class _LockedError(ToolError):
     """Somebody works on the stack."""
+
+
+class _VanishedError(ToolError):
+    """Somebody let go of the stack at that moment."""
 
 
 def ensure_stack(project: Project, client: str) -> None:
@@ -211,36 +230,65 @@ def _patiently(
     project: Project, client: str, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> str:
     """Run a command on a stack that somebody else may be working on."""
-
-    def attempt() -> str:
-        try:
-            return _pulumi(
-                project,
-                *arguments,
-                "--non-interactive",
-                seconds=DEPLOY_SECONDS,
-                environment=environment,
-            )
-        except _LockedError as error:
-            if _holders_are_gone(str(error)):
-                _pulumi(project, "cancel", "--yes", "--stack", client)
-            raise
-
-    return Retrying(
-        retry=retry_if_exception_type(_LockedError),
-        stop=stop_after_delay(LOCKED_SECONDS),
-        wait=wait_fixed(1),
+    suspected: Collection[str] = ()
+    recovery = _recovery(project, client)
+    at_once = Retrying(
+        retry=retry_if_exception_type(_VanishedError),
+        stop=stop_after_attempt(VANISHED_ATTEMPTS),
         reraise=True,
-    )(attempt)
+    )
+    with ExitStack() as alone:
+
+        def attempt() -> str:
+            nonlocal suspected
+            try:
+                return at_once(
+                    _pulumi,
+                    project,
+                    *arguments,
+                    "--non-interactive",
+                    seconds=DEPLOY_SECONDS,
+                    environment=environment,
+                )
+            except _LockedError as error:
+                left = _left_behind(str(error))
+                # `pulumi cancel` takes away whatever lock there is then. One that was there after
+                # its process had gone keeps out everybody else, so that it can be no other; who
+                # ended in good order had taken theirs away.
+                if left and left == suspected:
+                    _pulumi(project, "cancel", "--yes", "--stack", client)
+                elif left:
+                    alone.enter_context(recovery)
+                suspected = left
+                raise
+
+        return Retrying(
+            retry=retry_if_exception_type(_LockedError),
+            stop=stop_after_delay(LOCKED_SECONDS),
+            # Two that met would meet again and again if both waited just as long.
+            wait=wait_random(0.5, 2),
+            reraise=True,
+        )(attempt)
 
 
-def _holders_are_gone(refusal: str) -> bool:
-    """Whether the processes that locked a stack were on this machine, and are there no more."""
+def _recovery(project: Project, client: str) -> FileLock:
+    """Keep two from taking away the same lock: the second would take that of the first.
+
+    Whoever holds it goes on to the end of its command, which has a time limit.
+    """
+    from filelock import FileLock
+
+    project.state.mkdir(mode=0o700, exist_ok=True)
+    return FileLock(project.state / f"{client}.recovery.lock")
+
+
+def _left_behind(refusal: str) -> Collection[str]:
+    """Return the locks on a stack, if all their processes were on this machine and are gone."""
     holders = _HOLDER.findall(refusal)
     here = socket.gethostname()
-    return bool(holders) and all(
-        host == here and not Path(f"/proc/{pid}").exists() for host, pid in holders
-    )
+    if any(host != here or Path(f"/proc/{pid}").exists() for _, host, pid in holders):
+        return ()
+    return {lock for lock, _, _ in holders}
 
 
 def _encryption(project: Project, client: str) -> dict[str, str]:
@@ -316,4 +364,6 @@ def _refusal(arguments: tuple[str, ...], said: str) -> Exception:
         "currently locked": _LockedError,
     }
     kind = next((kinds[text] for text in kinds if text in reason), ToolError)
+    if kind is ToolError and _VANISHED.search(reason):
+        kind = _VanishedError
     return kind(f"pulumi {' '.join(arguments[:2])}: {reason}")

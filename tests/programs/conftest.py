@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pytest
 
+from hoster import pulumi_cli
+from hoster.project import Project
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -71,3 +74,28 @@ def pulumi_path() -> str:
     if shutil.which("pulumi", path=path) is None:
         pytest.fail("no pulumi on PATH nor in the cache: run scripts/setup --for test")
     return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulumi_path: str) -> Project:
+    (tmp_path / "company" / "inventory").mkdir(parents=True)
+    program = tmp_path / "company" / "pulumi"
+    program.mkdir()
+    (program / "Pulumi.yaml").write_text("name: hoster\nruntime: python\n")
+    (tmp_path / "state").mkdir()
+    monkeypatch.setenv("PATH", pulumi_path)
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path / 'state'}")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "a passphrase of the test")
+    monkeypatch.setenv("PULUMI_SKIP_UPDATE_CHECK", "1")
+    return Project(tmp_path / "company")
+
+
+@pytest.fixture
+def deployable(project: Project) -> Project:
+    """A stack whose program declares nothing yet."""
+    settings = project.program / "Pulumi.yaml"
+    settings.write_text("name: hoster\nruntime: {name: python, options: {toolchain: pip}}\n")
+    (project.program / "__main__.py").write_text("")
+    pulumi_cli.ensure_stack(project, "acme")
+    return project

@@ -19,24 +19,10 @@ from hoster.errors import ConfigurationError, ToolError
 from hoster.project import Project
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 SECRET = "$6$rounds=5000$not$a-real-hash"
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulumi_path: str) -> Project:
-    (tmp_path / "company" / "inventory").mkdir(parents=True)
-    program = tmp_path / "company" / "pulumi"
-    program.mkdir()
-    (program / "Pulumi.yaml").write_text("name: hoster\nruntime: python\n")
-    (tmp_path / "state").mkdir()
-    monkeypatch.setenv("PATH", pulumi_path)
-    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path / 'state'}")
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "a passphrase of the test")
-    monkeypatch.setenv("PULUMI_SKIP_UPDATE_CHECK", "1")
-    return Project(tmp_path / "company")
 
 
 def test_a_stack_is_made_once_with_its_own_salt(project: Project) -> None:
@@ -116,20 +102,14 @@ pulumi.ComponentResource("test:index:Thing", "thing")
 """
 
 
-@pytest.fixture
-def deployable(project: Project) -> Project:
-    """A stack whose program declares nothing yet."""
-    settings = project.program / "Pulumi.yaml"
-    settings.write_text("name: hoster\nruntime: {name: python, options: {toolchain: pip}}\n")
-    (project.program / "__main__.py").write_text("")
-    pulumi_cli.ensure_stack(project, "acme")
-    return project
+def locks(tmp_path: Path) -> Path:
+    """Where Pulumi keeps the locks of the stack."""
+    return tmp_path / "state" / ".pulumi" / "locks" / "organization" / "hoster" / "acme"
 
 
-def locked(project: Project, tmp_path: Path, **holder: Any) -> Path:
+def locked(project: Project, tmp_path: Path, name: str = "l", **holder: Any) -> Path:
     """Lock the stack as a run that did not end would have; return the lock."""
-    lock = tmp_path / "state" / ".pulumi" / "locks" / "organization" / "hoster" / "acme" / "l.json"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = locks(tmp_path) / f"{name}.json"
     content = {"username": "ops", "timestamp": "2026-03-01T09:30:00Z"} | holder
     lock.write_text(json.dumps(content))
     assert project.declaration("acme").exists()
@@ -166,6 +146,65 @@ def test_the_lock_of_somebody_who_may_be_at_work_stays(
     with pytest.raises(ToolError, match="currently locked"):
         pulumi_cli.deploy(deployable, "acme")
     assert lock.exists()
+
+
+def test_who_locks_after_one_that_ended_keeps_the_lock(
+    deployable: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first refusal names a process that is gone; meanwhile another took the stack."""
+    monkeypatch.setattr(pulumi_cli, "LOCKED_SECONDS", 5)
+    here = socket.gethostname()
+    left_behind = pulumi_cli._left_behind
+
+    def a_while_later(refusal: str) -> Collection[str]:
+        left = left_behind(refusal)
+        locked(deployable, tmp_path, hostname=here, pid=gone).unlink()
+        locked(deployable, tmp_path, name="next", hostname=here, pid=os.getpid())
+        return left
+
+    gone = a_process_that_ended()
+    locked(deployable, tmp_path, hostname=here, pid=gone)
+    monkeypatch.setattr(pulumi_cli, "_left_behind", a_while_later)
+    with pytest.raises(ToolError, match="currently locked"):
+        pulumi_cli.deploy(deployable, "acme")
+    assert (locks(tmp_path) / "next.json").exists()
+
+
+def test_of_two_who_find_the_same_lock_left_neither_takes_that_of_the_other(
+    deployable: Project, tmp_path: Path
+) -> None:
+    (deployable.program / "__main__.py").write_text("import time\ntime.sleep(2)\n" + COMPONENT)
+    locked(deployable, tmp_path, hostname=socket.gethostname(), pid=a_process_that_ended())
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(pulumi_cli.deploy, deployable, "acme") for _ in range(2)]
+        assert [False, True] == sorted(one.result() for one in both)
+
+
+def test_a_lock_that_goes_while_it_is_read_is_no_failure(
+    deployable: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to nothing is listed and cannot be read: what the reader meets at that moment."""
+    lock = locks(tmp_path) / "l.json"
+    lock.symlink_to("nowhere")
+    ran = pulumi_cli._ran
+
+    def and_then_it_is_gone(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        done = ran(*arguments, **options)
+        said.append(done.stderr)
+        lock.unlink(missing_ok=True)
+        return done
+
+    said: list[str] = []
+    monkeypatch.setattr(pulumi_cli, "_ran", and_then_it_is_gone)
+    assert pulumi_cli.deploy(deployable, "acme")
+    assert ["NotFound" in one for one in said] == [True, False]
+
+
+def test_a_lock_that_cannot_be_read_for_long_is_said(deployable: Project, tmp_path: Path) -> None:
+    lock = locks(tmp_path) / "l.json"
+    lock.symlink_to("nowhere")
+    with pytest.raises(ToolError, match="NotFound"):
+        pulumi_cli.deploy(deployable, "acme")
 
 
 def test_a_failed_update_says_what_went_wrong(deployable: Project) -> None:
@@ -267,13 +306,3 @@ def test_what_was_left_half_done_is_settled(deployable: Project, tmp_path: Path)
 
     assert pulumi_cli.repair(deployable, "acme") == 1
     assert pulumi_cli.repair(deployable, "acme") == 0
-
-
-def test_two_who_apply_the_same_stack_take_turns(deployable: Project) -> None:
-    """Nobody's update is lost: the second waits for the lock of the first."""
-    program = deployable.program / "__main__.py"
-    program.write_text("import time\ntime.sleep(2)\n" + VPS)
-    with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(pulumi_cli.deploy, deployable, "acme") for _ in range(2)]
-        changed = sorted(one.result() for one in both)
-    assert changed == [False, True]
