@@ -61,7 +61,9 @@ def at(project: Project, ref: str, files: Sequence[str]) -> Iterator[Project]:
         into = ("--format=tar", "--output", str(archive))
         _git(project, "archive", *into, ref, "--", *there, ref=ref)
         with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+            # Not "data", which refuses a link out of the project: what Git does not keep is on both
+            # sides as it is now.
+            tar.extractall(folder, filter="tar")
         yield Project(Path(folder))
 
 

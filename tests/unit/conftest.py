@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hoster.catalogue import Catalogue
 from hoster.declarations import VpsDeclaration, parse_vps
@@ -50,3 +52,31 @@ def declared() -> Callable[..., VpsDeclaration]:
         return parse_vps(client, name, usual | fields)
 
     return make
+
+
+@pytest.fixture
+def git(project: Project) -> Callable[..., None]:
+    """Run git in the project."""
+    who = ("-c", "user.name=ops", "-c", "user.email=ops@example.org")
+
+    def run(*arguments: str) -> None:
+        command = ["git", "-C", str(project.root), *who, *arguments]
+        subprocess.run(command, check=True, capture_output=True)
+
+    return run
+
+
+@pytest.fixture
+def repository(
+    project: Project, declared: Callable[..., VpsDeclaration], git: Callable[..., None]
+) -> Project:
+    """The project with two clients of a VPS each, committed on the branch main."""
+    for client, ipv4 in {"acme": "203.0.113.17", "beta": "203.0.113.18"}.items():
+        some = {"web": declared(f"{client}/web", ipv4=ipv4).fields_written()}
+        access = {"web": {"secure": "v1:sealed"}}
+        content = {"config": {"hoster:vps": some, "hoster:access": access}}
+        project.declaration(client).write_text(yaml.safe_dump(content))
+    git("init", "--quiet", "--initial-branch", "main")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "Begin")
+    return project

@@ -91,7 +91,7 @@ def test_a_preview_says_what_happens_to_whom(run: Any, stacks: PretendedStacks) 
         text.splitlines(),
     )
     _, text, _ = run("preview", "acme", "--markdown")
-    assert "**1 stacks: 1 changed**\n\n- acme/web: memory 1 -> 2 GiB: live\n" == text
+    assert "**1 stack: 1 changed**\n\n- acme/web: memory 1 -> 2 GiB: live\n" == text
     said = json.loads(run("preview", "acme", "--json")[1])
     assert [
         {"vps": "acme/web", "changes": ["update web"], "notes": ["memory 1 -> 2 GiB: live"]}

@@ -25,6 +25,7 @@ COMMANDS = {
     "check": "hoster.cli.check:check",
     "impact": "hoster.cli.impact:impact",
     "preview": "hoster.cli.stacks:preview",
+    "review": "hoster.cli.review:review",
     "apply": "hoster.cli.stacks:apply",
     "drift": "hoster.cli.drift:drift",
     "geofeed": "hoster.cli.geofeed:geofeed",

@@ -72,6 +72,11 @@ def terminated(project: Project) -> set[str]:
         return {one.vps for one in ledger.terminations()}
 
 
+def counted(number: int, what: str) -> str:
+    """Return how many there are of *what*: ``1 VPS``, ``2 VPSs``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def say(text: str) -> None:
     """Tell a person something; standard output stays for data."""
     click.echo(text, err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -36,16 +36,34 @@ def check(against: str | None, as_json: bool) -> None:
       hoster check --against origin/main
       hoster check --json | jq '.findings[] | select(.rule == "duplicate")'
     """
+    from hoster.errors import ExitCode
+
+    declared, findings = judge(against)
+    if as_json:
+        _common.print_json({"vps": sum(1 for _ in declared), "findings": findings})
+    else:
+        for row in findings:
+            click.echo(line(row))
+        _common.say(f"{what(declared)}: {_common.counted(len(findings), 'finding')}")
+    if findings:
+        sys.exit(ExitCode.POLICY)
+
+
+def judge(against: str | None) -> tuple[Declarations, list[dict[str, Any]]]:
+    """Return what is declared, and what of it breaks a rule, a row each.
+
+    Raises:
+        ConfigurationError: the inventory is not valid, or there is no such ref.
+    """
     from hoster import rules, yaml_files
     from hoster.declaration_files import read_all
-    from hoster.errors import ExitCode
 
     project, catalogue = _common.project(), _common.catalogue()
     declared = read_all(project)
     found = rules.check(catalogue, declared)
     if against is not None:
         found = [*_changed(project, against, catalogue, declared), *found]
-    findings = [
+    return declared, [
         {
             "rule": finding.rule,
             "contract": finding.contract,
@@ -57,17 +75,23 @@ def check(against: str | None, as_json: bool) -> None:
         }
         for finding in found
     ]
-    judged = sum(1 for _ in declared)
-    if as_json:
-        _common.print_json({"vps": judged, "findings": findings})
-    else:
-        for row in findings:
-            contract = f" ({row['contract']})" if row["contract"] else ""
-            other = f", at {row['other']}" if row["other"] else ""
-            click.echo(f"{row['file']}:{row['line']}: {row['message']}{other}{contract}")
-        _common.say(f"{judged} VPSs of {len(declared.clients)} clients: {len(findings)} findings")
-    if findings:
-        sys.exit(ExitCode.POLICY)
+
+
+def what(declared: Declarations) -> str:
+    """Say how much was judged."""
+    vps, clients = sum(1 for _ in declared), len(declared.clients)
+    return f"{_common.counted(vps, 'VPS')} of {_common.counted(clients, 'client')}"
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row of `judge` for people: place, what is wrong, what it clashes with."""
+    message = row["message"]
+    if row["rule"] == "schema":
+        message = f"{row['key']}: {message}"
+    # Some say by themselves which of their reasons is in the contract, and where.
+    contract = f" ({row['contract']})" if row["contract"] and "(C" not in message else ""
+    other = f", at {row['other']}" if row["other"] else ""
+    return f"{row['file']}:{row['line']}: {message}{other}{contract}"
 
 
 def _changed(

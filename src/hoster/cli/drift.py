@@ -34,6 +34,7 @@ def drift(stacks: bool, timeout: float, at_once: int, as_json: bool) -> None:
     Examples:
       hoster drift                # a timer runs this by night
       hoster drift --no-stacks --json
+      scripts/find-drift
 
     \b
     Exit codes: 0 all is as declared; 7 something is not; 4 a node did not answer.

@@ -38,10 +38,12 @@ def impact(against: str, markdown: bool, as_json: bool) -> None:
     """
     from hoster import impact as rules
 
-    old, new = _sides(against)
-    found, rooms = rules.reached(old, new, datetime.now(UTC)), rules.rooms(old, new)
-    month, pro_rata = rules.total(found)
+    if markdown:
+        click.echo(in_markdown(against))
+        return
+    found, rooms = _compared(against)
     if as_json:
+        month, pro_rata = rules.total(found)
         _common.print_json(
             {
                 "vps": [asdict(one) for one in found],
@@ -51,17 +53,42 @@ def impact(against: str, markdown: bool, as_json: bool) -> None:
             }
         )
         return
-    rows = [_row(one) for one in found]
-    sums = f"{len(found)} VPSs, {month:+} EUR a month, {pro_rata:+} EUR until their months end"
-    if markdown:
-        parts = [f"**{sums}**", _table(_COLUMNS, rows), _table(_ROOM, [_room(it) for it in rooms])]
-        click.echo("\n\n".join(part for part in parts if part))
-        return
-    if rows:
-        _common.print_table(_COLUMNS, rows)
-    if rooms:
-        _common.print_table(_ROOM, [_room(one) for one in rooms])
-    _common.say(sums)
+    for columns, rows in _tables(found, rooms):
+        if rows:
+            _common.print_table(columns, rows)
+    _common.say(_sums(found))
+
+
+def in_markdown(against: str) -> str:
+    """Return what the command says of the change since the ref *against*, in Markdown.
+
+    Raises:
+        ConfigurationError: there is no such ref, or what is declared is not valid.
+    """
+    found, rooms = _compared(against)
+    parts = [f"**{_sums(found)}**", *(_table(*table) for table in _tables(found, rooms))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _compared(ref: str) -> tuple[list[Reached], list[NodeRoom]]:
+    from hoster import impact as rules
+
+    old, new = _sides(ref)
+    return rules.reached(old, new, datetime.now(UTC)), rules.rooms(old, new)
+
+
+def _tables(
+    found: Sequence[Reached], rooms: Sequence[NodeRoom]
+) -> list[tuple[Sequence[str], list[list[str]]]]:
+    return [(_COLUMNS, [_row(one) for one in found]), (_ROOM, [_room(one) for one in rooms])]
+
+
+def _sums(found: Sequence[Reached]) -> str:
+    from hoster import impact as rules
+
+    month, pro_rata = rules.total(found)
+    vps = _common.counted(len(found), "VPS")
+    return f"{vps}, {month:+} EUR a month, {pro_rata:+} EUR until their months end"
 
 
 def _sides(ref: str) -> tuple[Side, Side]:

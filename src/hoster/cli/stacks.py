@@ -56,8 +56,23 @@ def preview(clients: list[str], parallel: int | None, markdown: bool, as_json: b
       hoster preview acme
       scripts/preview-changes --against origin/main --markdown
     """
-    from hoster import previews, pulumi_cli, rollout
+    from hoster import rollout
     from hoster.errors import ExitCode
+
+    outcomes, seen = look_at(clients, parallel)
+    if as_json:
+        _common.print_json(rollout.report(outcomes) | {"vps": _told(seen.values())})
+    else:
+        click.echo(in_markdown(outcomes, seen) if markdown else _text(outcomes, seen), nl=False)
+    if any(one.result not in rollout.GOOD for one in outcomes):
+        sys.exit(ExitCode.POLICY)
+
+
+def look_at(
+    clients: Sequence[str], parallel: int | None = None
+) -> tuple[list[Outcome], dict[str, Preview]]:
+    """Ask what `pulumi up` would do to each of *clients*; return what was judged of it, and it."""
+    from hoster import previews, pulumi_cli, rollout
     from hoster.rollout import Outcome, Result
 
     project = _common.project()
@@ -80,12 +95,7 @@ def preview(clients: list[str], parallel: int | None, markdown: bool, as_json: b
         stop=threading.Event(),
         told=_say_one,
     )
-    if as_json:
-        _common.print_json(rollout.report(outcomes) | {"vps": _told(seen.values())})
-    else:
-        click.echo(_markdown(outcomes, seen) if markdown else _text(outcomes, seen), nl=False)
-    if any(one.result not in rollout.GOOD for one in outcomes):
-        sys.exit(ExitCode.POLICY)
+    return outcomes, seen
 
 
 @click.command()
@@ -260,15 +270,19 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     from hoster import rollout
 
     counts = rollout.report(outcomes)["counts"]
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "no stack is reached"
+    if not counts:
+        return "no stack is reached"
+    said = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{_common.counted(len(outcomes), 'stack')}: {said}"
 
 
 def _text(outcomes: Sequence[Outcome], seen: dict[str, Preview]) -> str:
-    lines = [*_lines(outcomes, seen), f"{len(outcomes)} stacks: {_summary(outcomes)}"]
+    lines = [*_lines(outcomes, seen), _summary(outcomes)]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _markdown(outcomes: Sequence[Outcome], seen: dict[str, Preview]) -> str:
+def in_markdown(outcomes: Sequence[Outcome], seen: dict[str, Preview]) -> str:
+    """Return what was found of stacks as the comment of a pull request says it."""
     lines = [f"- {line}" for line in _lines(outcomes, seen)]
-    head = f"**{len(outcomes)} stacks: {_summary(outcomes)}**"
+    head = f"**{_summary(outcomes)}**"
     return "\n".join([head, "", *lines]).rstrip() + "\n"
