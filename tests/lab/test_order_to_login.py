@@ -12,8 +12,9 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -114,13 +115,39 @@ def seen_before(client: Client) -> dict[str, int]:
     return journey.size_seen_inside(client)
 
 
+@dataclass(frozen=True)
+class Change:
+    """What the pipeline said of a change before it was merged, and reported when it was."""
+
+    review: str
+    report: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
 def resized(
-    company: journey.Company, file_before: str, seen_before: dict[str, int]
-) -> tuple[str, str]:
-    """Resize to kvm-2 while the guest runs; returns what preview and up said."""
+    lab: Lab,
+    company: journey.Company,
+    file_before: str,
+    seen_before: dict[str, int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Change:
+    """Resize to kvm-2 while the guest runs, by a commit that the pipeline judges and applies."""
+
+    def commit(message: str) -> None:
+        company.run(*git, "add", "--all", "--", "inventory", "pulumi")
+        company.run(*git, "commit", "--quiet", "--message", message)
+
+    git = ["git", "-C", str(lab.company.project)]
+    git += ["-c", "user.name=ops", "-c", "user.email=ops@example.org"]
+    company.run(*git, "init", "--quiet")
+    commit("Begin")
     company.hoster("resize", VPS, "--plan", "kvm-2")
-    return company.pulumi("preview", "--stack", "e2e"), company.up("e2e")
+    commit("Resize e2e/web")
+    review = company.run(str(ROOT / "scripts/review-change"), "--against", "HEAD^")
+    report = tmp_path_factory.mktemp("apply") / "report.json"
+    applied = ("--against", "HEAD^", "--report", str(report))
+    company.run(str(ROOT / "scripts/apply-changes"), *applied)
+    return Change(review, json.loads(report.read_text()))
 
 
 def declared(company: journey.Company) -> dict[str, object]:
@@ -199,14 +226,19 @@ def test_a_second_up_changes_nothing(company: journey.Company, client: Client) -
     company.pulumi("up", "--yes", "--expect-no-changes", "--stack", "e2e")
 
 
-def test_the_preview_of_a_resize_says_that_it_is_live(resized: tuple[str, str]) -> None:
-    preview, _ = resized
-    assert "no reboot" in preview
-    assert "replace" not in preview
+def test_the_pipeline_says_that_a_resize_is_live_and_applies_it(resized: Change) -> None:
+    """C4.7: of this client's stack alone, however many there are."""
+    assert resized.review.startswith("### This change can be merged\n")
+    assert "| e2e/web | kvm-1 -> kvm-2 | live | +4.00 |" in resized.review
+    assert "**1 stack: 1 changed**" in resized.review
+    assert "no reboot" in resized.review
+    assert "replace" not in resized.review
+    assert {"changed": 1} == resized.report["counts"]
+    assert ["e2e"] == [one["client"] for one in resized.report["clients"]]
 
 
 def test_a_resize_is_seen_inside_without_a_reboot(
-    client: Client, resized: tuple[str, str], seen_before: dict[str, int]
+    client: Client, resized: Change, seen_before: dict[str, int]
 ) -> None:
     """C4.7: more vCPUs, RAM and disk, and the guest never stopped."""
     after = journey.size_seen_inside(client)
@@ -221,14 +253,14 @@ def test_a_resize_keeps_file_and_address(
     company: journey.Company,
     codes: AccessCodes,
     file_before: str,
-    resized: tuple[str, str],
+    resized: Change,
 ) -> None:
     assert journey.leave_a_file(client, mebibytes=32) == file_before
     assert declared(company)["ipv4"] == codes.address
 
 
 def test_a_reboot_keeps_the_new_size_and_the_file(
-    client: Client, file_before: str, resized: tuple[str, str]
+    client: Client, file_before: str, resized: Change
 ) -> None:
     """What was plugged in live is there after the client's own reboot, too."""
     boot = client.run("cat /proc/sys/kernel/random/boot_id")
@@ -256,7 +288,7 @@ def test_a_reboot_keeps_the_new_size_and_the_file(
     ],
 )
 def test_an_edit_of_what_is_final_fails_in_preview(
-    company: journey.Company, lab: Lab, resized: tuple[str, str], edit: dict[str, str], said: str
+    company: journey.Company, lab: Lab, resized: Change, edit: dict[str, str], said: str
 ) -> None:
     """C4.3, C4.7, C10.1: the preview says why, and nothing is touched."""
     path = lab.company.project / "pulumi" / "Pulumi.e2e.yaml"
@@ -330,7 +362,7 @@ def test_what_is_not_as_declared_is_told_and_left_alone(
     assert before == found()
 
 
-def test_the_node_knows_the_vps_by_its_address(lab: Lab, resized: tuple[str, str]) -> None:
+def test_the_node_knows_the_vps_by_its_address(lab: Lab, resized: Change) -> None:
     """The tap and the metadata carry the identity that the packet filter will hold it to."""
     xml = lab.on(lab.node("paris-1"), ["virsh", "dumpxml", "e2e.web"]).stdout
     assert "target dev='vps-cb0071" in xml
@@ -355,7 +387,7 @@ def reachable(lab: Lab, codes: AccessCodes) -> bool:
 
 
 def test_the_vps_is_limited_and_counted_since_it_started(
-    lab: Lab, client: Client, resized: tuple[str, str]
+    lab: Lab, client: Client, resized: Change
 ) -> None:
     """C4.8, C4.9: by the hook alone; and the larger plan is in force, too."""
     before = int(str(status(lab)["used_bytes"]))
@@ -374,7 +406,7 @@ def test_the_vps_is_limited_and_counted_since_it_started(
 
 
 def test_what_the_nodes_tell_is_collected_once(
-    lab: Lab, company: journey.Company, resized: tuple[str, str]
+    lab: Lab, company: journey.Company, resized: Change
 ) -> None:
     """C4.9, C4.10: over the SSH that Ansible uses."""
     told = on_its_node(lab, "hoster-node", "events", "--json").splitlines()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from hoster_lab.lab import Lab
 
 pytestmark = pytest.mark.lab
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -84,3 +88,30 @@ def test_a_new_limit_is_in_force_and_no_element_and_no_count_is_lost(
     finally:
         roll_out(lab, network(lab), *here)
     assert "limit rate 12345/second" not in rules(lab)[0]
+
+
+def test_what_a_policy_would_change_is_told_line_by_line_and_left_alone(lab: Lab) -> None:
+    """C4.6: what a pull request is told of the host nodes."""
+    before, node = rules(lab), lab.nodes[0].name
+    file = lab.company.inventory / "group_vars" / "all" / "network.yml"
+    shared, policy = file.readlink(), network(lab)
+    old = policy["limits"]["udp"]["packets_s"]
+    policy["limits"]["udp"]["packets_s"] = 12345
+    file.unlink()
+    file.write_text(yaml.safe_dump({"network": policy}))
+    try:
+        done = subprocess.run(
+            [ROOT / "scripts" / "check-nodes", "--limit", node],
+            env=lab.env(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        file.unlink()
+        file.symlink_to(shared)
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    changed = re.findall(r"^([-+]).*limit rate (?:over )?(\d+)/second", done.stdout, re.MULTILINE)
+    assert {("-", str(old)), ("+", "12345")} == set(changed)
+    assert before == rules(lab)
