@@ -46,10 +46,14 @@ def make_project(root: Path, clients: int, vps: int, nodes: int) -> None:
     (root / name).write_text((CHECKOUT / name).read_text())
 
 
+def own_part_command(inventory: Path) -> list[str]:
+    """Return the command that has Ansible read *inventory*, and prints the plugin's seconds."""
+    return [sys.executable, "-c", _OWN_PART, str(inventory)]
+
+
 def own_part(inventory: Path) -> float:
     """Return the seconds of the plugin alone, its imports included."""
-    argv = [sys.executable, "-c", _OWN_PART, str(inventory)]
-    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    done = subprocess.run(own_part_command(inventory), check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 

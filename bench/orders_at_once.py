@@ -35,15 +35,16 @@ def main() -> None:
         clients = [f"many{workers}x{number}" for number in range(count)]
         began = time.monotonic()
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda client: _order(company, client), clients))
+            list(pool.map(lambda client: order(company, client), clients))
         seconds = time.monotonic() - began
         table.add_row(title, str(count), f"{seconds:.1f} s", *_judge(lab, company, clients))
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda client: _take_away(lab, company, client), clients))
+            list(pool.map(lambda client: take_away(lab, company, client), clients))
     Console().print(table)
 
 
-def _order(company: journey.Company, client: str) -> None:
+def order(company: journey.Company, client: str) -> None:
+    """Order a VPS for a new client whose name ends in ``x<number>``, and deploy it."""
     location = LOCATIONS[int(client.rpartition("x")[2]) % 2]
     company.hoster("client", "add", client, *journey.contact("bench@example.org", "en"))
     order = ("--plan", "kvm-1", "--image", "debian-12", "--location", location)
@@ -71,7 +72,8 @@ def _judge(lab: Lab, company: journey.Company, clients: list[str]) -> tuple[str,
     )
 
 
-def _take_away(lab: Lab, company: journey.Company, client: str) -> None:
+def take_away(lab: Lab, company: journey.Company, client: str) -> None:
+    """Leave nothing of a client of `order`."""
     company.pulumi("state", "unprotect", "--all", "--yes", "--stack", client)
     company.pulumi("destroy", "--yes", "--skip-preview", "--stack", client)
     company.pulumi("stack", "rm", "--yes", "--preserve-config", client)
