@@ -328,6 +328,10 @@ class RefusedPorts(Value):
         description="`everywhere`, or a list of locations; an empty list switches it off."
     )
 
+    def holds_in(self, location: str) -> bool:
+        """Return whether VPSs of *location* may not use them."""
+        return self.refused_in == "everywhere" or location in self.refused_in
+
 
 class RateLimit(Value):
     """What one VPS may send, or be sent, in a second (C4.6)."""

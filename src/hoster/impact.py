@@ -76,15 +76,25 @@ class Side:
 def reached(old: Side, new: Side, now: datetime) -> list[Reached]:
     """Return the VPSs that differ, by name; a plan that is in no catalogue counts for nothing."""
     names = sorted(old.declared.keys() | new.declared.keys())
-    return [one for name in names if (one := _reached(name, old, new, now))]
+    filtered = {
+        location: tuple(_differences(*(_filtered(side.catalogue, location) for side in (old, new))))
+        for location in new.catalogue.locations
+    }
+    return [one for name in names if (one := _reached(name, old, new, now, filtered))]
 
 
-def _reached(name: str, old: Side, new: Side, now: datetime) -> Reached | None:
+def _reached(
+    name: str, old: Side, new: Side, now: datetime, filtered: Mapping[str, tuple[str, ...]]
+) -> Reached | None:
     was, vps = old.declared.get(name), new.declared.get(name)
     before, after = _plan(old, was), _plan(new, vps)
-    what = tuple(_changes(was, vps, old.catalogue, new.catalogue)) if was and vps else ()
-    if was and vps and not what:
-        return None
+    what: tuple[str, ...] = ()
+    if was and vps:
+        terms = deployed_terms(was, old.catalogue), deployed_terms(vps, new.catalogue)
+        prices = ({"price_eur_month": _price(plan)} for plan in (before, after))
+        what = (*_differences(*terms), *_differences(*prices), *filtered.get(vps.location, ()))
+        if not what:
+            return None
     one = new.declared.get(name) or old.declared[name]
     month = _price(after) - _price(before)
     zone = new.catalogue.policy.timezone
@@ -118,11 +128,8 @@ _HARDWARE = {
 """What a running guest cannot be given from outside."""
 
 
-def _changes(
-    was: VpsDeclaration, vps: VpsDeclaration, old: Catalogue, new: Catalogue
-) -> Iterator[str]:
-    before, after = _terms(was, old), _terms(vps, new)
-    for name in before | after:
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name in {**before, **after}:
         if before.get(name) != after.get(name):
             yield f"{name} {_said(before.get(name))} -> {_said(after.get(name))}"
 
@@ -133,24 +140,53 @@ def _said(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _terms(vps: VpsDeclaration, catalogue: Catalogue) -> dict[str, Any]:
-    """Return all that a stack is made of, by the name that people know it by."""
+def deployed_terms(vps: VpsDeclaration, catalogue: Catalogue) -> dict[str, Any]:
+    """Return all that *vps* is deployed from, by the name that people know it by.
+
+    What is not in *catalogue* is none.
+    """
     found = vps.model_dump(exclude={"client", "name", "former_disk"})
     if plan := catalogue.plans.get(vps.plan):
-        found |= plan.model_dump(exclude={"title", "range"})
+        found |= plan.model_dump(exclude={"title", "range", "price_eur_month"})
     policy, node = catalogue.policy, catalogue.nodes.get(vps.node)
+    image = catalogue.images.get(vps.image_name)
     location = catalogue.locations.get(vps.location)
     pool = next((one for one in location.pools if vps.ipv4 in one.cidr), None) if location else None
     return found | {
+        "user": image.default_user if image else None,
         "max_vcpus": policy.headroom.vcpus,
         "max_memory_mib": policy.headroom.memory_mib,
         "memory_slots": policy.headroom.memory_slots,
+        "storage_pool": policy.storage_pool,
         "bridge": policy.bridge,
         "timezone": policy.timezone,
         "domain_type": node.domain_type if node else None,
+        "libvirt_uri": node.libvirt_uri if node else None,
+        "prefix": pool.cidr.prefixlen if pool else None,
         "gateway": pool.gateway if pool else None,
         "dns": tuple(pool.dns) if pool else None,
     }
+
+
+def redeployed(old: Catalogue, new: Catalogue, declared: Iterable[VpsDeclaration]) -> set[str]:
+    """Return the clients of those *declared* VPSs that another catalogue deploys otherwise."""
+    return {vps.client for vps in declared if deployed_terms(vps, old) != deployed_terms(vps, new)}
+
+
+def _filtered(catalogue: Catalogue, location: str) -> dict[str, str]:
+    """Return what the packet filter limits and refuses in *location*, by what people call it."""
+    policy = catalogue.network
+    found = {
+        f"{protocol} {term}": str(value)
+        for protocol, limit in policy.limits.model_dump().items()
+        for term, value in limit.items()
+    }
+    for refused in policy.refused_ports:
+        if refused.holds_in(location):
+            ports = " ".join(map(str, refused.ports))
+            what = f"{refused.direction} {refused.protocol} {refused.end} {ports}"
+            found[f"refused {refused.name}"] = what
+    return found
 
 
 def _how(name: str, old: Side, new: Side, what: tuple[str, ...]) -> How:

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hoster import declaration_files
 from hoster.change_rules import Before
-from hoster.declaration_files import read
 from hoster.errors import ConfigurationError, ToolError
+from hoster.impact import redeployed
 from hoster.inventory import load_catalogue
 from hoster.project import Project
 
@@ -25,8 +26,12 @@ _SECONDS = 60
 _MOST_FILES = 1000
 """More than these are not named to git one by one."""
 _DECLARATION = re.compile(r"pulumi/Pulumi\.([^/]+)\.yaml")
-_EVERYBODYS = ("inventory/group_vars/", "inventory/hosts", "pulumi/", "templates/")
-"""What every stack is made from: plans, images, pools, nodes, the program, its templates."""
+_INVENTORY = "inventory/"
+_EVERYBODYS = (
+    *("pulumi/", "src/hoster/stack/", "src/libvirt_provider/"),
+    *("templates/cloud-init/", "templates/domain.xslt.j2"),
+)
+"""What every stack is made with: the program, its components and templates, the provider."""
 
 
 def files_since(project: Project, ref: str) -> list[str]:
@@ -76,31 +81,56 @@ def before(project: Project, ref: str) -> Before | None:
     files = files_since(project, ref)
     if not files:
         return None
+    differing = frozenset(_declared_in(files))
     with at(project, ref, files) as old:
         return Before(
             load_catalogue(old.inventory),
             {
-                client: replace(read(old.declaration(client)), file=project.declaration(client))
-                for client in clients_of(files, ())
+                client: replace(
+                    declaration_files.read(old.declaration(client)),
+                    file=project.declaration(client),
+                )
+                for client in sorted(differing)
                 if old.declaration(client).exists()
             },
-            frozenset(clients_of(files, ())),
+            differing,
         )
 
 
-def clients_of(files: Iterable[str], known: Collection[str]) -> list[str]:
-    """Return the clients whose stacks *files* reach: all of the *known* where it is everybody's.
+def clients_since(project: Project, ref: str) -> list[str]:
+    """Return the clients whose stacks what changed since *ref* can reach.
 
-    A client whose declaration is gone is among them.
+    Their declarations differ, or what the catalogue says of their VPSs does, or what every stack
+    is made with. A client whose declaration is gone is among them.
+
+    Raises:
+        ConfigurationError: there is no such ref, or the inventory of today is not valid.
     """
-    found: set[str] = set()
-    for file in files:
-        declaration = _DECLARATION.fullmatch(file)
-        if declaration:
-            found.add(declaration[1])
-        elif file.startswith(_EVERYBODYS):
-            found.update(known)
+    files, known = files_since(project, ref), declaration_files.clients(project)
+    if any(file.startswith(_EVERYBODYS) and not _DECLARATION.fullmatch(file) for file in files):
+        return sorted({*known, *_declared_in(files)})
+    found = _declared_in(files)
+    if any(file.startswith(_INVENTORY) for file in files):
+        found |= _by_catalogue(project, ref, known)
     return sorted(found)
+
+
+def _by_catalogue(project: Project, ref: str, known: Collection[str]) -> set[str]:
+    """Return whom another catalogue reaches: everybody, where the ref's could not be read."""
+    new = load_catalogue(project.inventory)
+    try:
+        with at(project, ref, ()) as before:
+            old = load_catalogue(before.inventory)
+    except ConfigurationError:
+        return set(known)
+    clients = declaration_files.read_all(project).clients
+    unsound = {client.client for client in clients if client.problems}
+    return unsound | redeployed(old, new, (vps for client in clients for vps in client.vps))
+
+
+def _declared_in(files: Iterable[str]) -> set[str]:
+    """Return the clients whose declarations are among *files*."""
+    return {match[1] for file in files if (match := _DECLARATION.fullmatch(file))}
 
 
 def _git(project: Project, *arguments: str, ref: str) -> str:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
 import yaml
+from pydantic import BaseModel
 
+from hoster.declarations import parse_vps
 from hoster.errors import ConfigurationError, RuleError
+from hoster.impact import redeployed
+from hoster.inventory import load_catalogue
 from hoster.stack import program
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.programs.conftest import RecordedEngine
+
+    from hoster.catalogue import Catalogue
 
 INVENTORY = Path(__file__).parents[2] / "inventory"
 WEB = {
@@ -201,3 +211,47 @@ def test_a_vps_without_sealed_password_makes_nothing(company: Company) -> None:
     with pytest.raises(ConfigurationError, match="hoster order"):
         run_program()
     assert company.engine.resources == {}
+
+
+def _with_one_change(value: Any) -> Iterator[Any]:
+    """Yield *value* again and again, each time with another of its leaves changed."""
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            for other in _with_one_change(getattr(value, name)):
+                yield value.model_copy(update={name: other})
+    elif isinstance(value, dict):
+        for key, old in value.items():
+            for other in _with_one_change(old):
+                yield {**value, key: other}
+    elif isinstance(value, tuple):
+        for number, old in enumerate(value):
+            for other in _with_one_change(old):
+                yield (*value[:number], other, *value[number + 1 :])
+    else:
+        yield _another(value)
+
+
+def _another(leaf: Any) -> Any:
+    if isinstance(leaf, IPv4Network):
+        return leaf.supernet()
+    if isinstance(leaf, (bool, NoneType)):
+        return not leaf
+    return f"{leaf}x" if isinstance(leaf, str) else leaf + 1
+
+
+@pytest.mark.usefixtures("engine")
+def test_whatever_of_the_catalogue_a_stack_is_made_from_is_known_to_reach_it() -> None:
+    """C4.7: a change of the catalogue is applied to the stacks of those whom it reaches alone."""
+    catalogue = load_catalogue(INVENTORY)
+    vps, access = parse_vps("acme", "web", WEB), pulumi.Output.from_input({"web": "$6$hash"})
+
+    def made(other: Catalogue) -> tuple[Any, ...]:
+        arguments = program._arguments(vps, other, access)
+        return replace(arguments, password_hash=access), other.nodes[vps.node].libvirt_uri
+
+    before, seen = made(catalogue), 0
+    for other in _with_one_change(catalogue):
+        changes = made(other) != before
+        assert not changes or {"acme"} == redeployed(catalogue, other, [vps])
+        seen += changes
+    assert seen > len(DEPLOYED)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoster.catalogue import Catalogue
+from hoster.catalogue import Catalogue, RefusedPorts
 from hoster.declarations import VpsDeclaration
 from hoster.impact import How, Reached, Side, reached, rooms
 
@@ -91,6 +91,49 @@ def test_a_change_of_headroom_costs_a_reboot(
     found = one(catalogue.model_copy(update={"policy": more}))
 
     assert (How.REBOOT, ("max_vcpus 8 -> 16",)) == (found.how, found.what)
+
+
+def test_a_change_of_an_image_reaches_who_ordered_it(
+    one: Callable[..., Reached], catalogue: Catalogue
+) -> None:
+    image = catalogue.images["debian-12"].model_copy(update={"default_user": "admin"})
+    found = one(catalogue.model_copy(update={"images": {**catalogue.images, "debian-12": image}}))
+
+    before = catalogue.images["debian-12"].default_user
+    assert (f"user {before} -> admin",) == found.what
+
+
+def test_a_change_of_the_packet_filter_reaches_whom_it_holds_for(
+    catalogue: Catalogue, declared: Declare
+) -> None:
+    """C4.5, C4.6, C7.6: a limit everybody, a port the VPSs of its locations."""
+    irc = {
+        "name": "irc-more",
+        "reason": "a trial",
+        "direction": "out",
+        "protocol": "tcp",
+        "end": "to",
+        "ports": [6660, "6665-6669"],
+        "refused_in": ["roubaix"],
+    }
+    limits = catalogue.network.limits
+    udp = limits.udp.model_copy(update={"bytes_s": limits.udp.bytes_s + 1})
+    network = catalogue.network.model_copy(
+        update={
+            "limits": limits.model_copy(update={"udp": udp}),
+            "refused_ports": (*catalogue.network.refused_ports, RefusedPorts(**irc)),
+        }
+    )
+    both = declared(), declared("acme/db", location="roubaix", ipv4="192.0.2.17")
+
+    found = reached(
+        side(catalogue, *both), side(catalogue.model_copy(update={"network": network}), *both), NOW
+    )
+
+    limit = f"udp bytes_s {limits.udp.bytes_s} -> {udp.bytes_s}"
+    port = "refused irc-more none -> out tcp to 6660 6665-6669"
+    assert {"acme/db": (limit, port), "acme/web": (limit,)} == {one.vps: one.what for one in found}
+    assert {How.LIVE} == {one.how for one in found}
 
 
 def test_a_key_more_is_a_change_that_shows_no_key(one: Callable[..., Reached]) -> None:

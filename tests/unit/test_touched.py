@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 
 import pytest
+import yaml
 
 from hoster import touched
+from hoster.declarations import VpsDeclaration
 from hoster.errors import ConfigurationError
 from hoster.project import Project
 
 KNOWN = ["acme", "beta"]
+ANOTHER_NODE = """            paris-9:
+              node_capacity: {disk_gib: 7000, memory_mib: 262144, vcpus: 48, uplink_mbit_s: 10000}
+"""
 
 
 def git(project: Project, *arguments: str) -> None:
@@ -19,10 +25,15 @@ def git(project: Project, *arguments: str) -> None:
 
 
 @pytest.fixture
-def versioned(project: Project) -> Project:
-    """The project as a folder of a repository, all of it committed."""
-    for client in KNOWN:
-        project.declaration(client).write_text("config: {}\n")
+def versioned(project: Project, declared: Callable[..., VpsDeclaration]) -> Project:
+    """The project as a folder of a repository, two clients' VPSs in it, all of it committed."""
+    some = {
+        "acme": declared("acme/web"),
+        "beta": declared("beta/web", plan="kvm-1", location="roubaix", node="roubaix-1"),
+    }
+    for client, vps in some.items():
+        content = {"config": {"hoster:vps": {"web": vps.fields_written()}}}
+        project.declaration(client).write_text(yaml.safe_dump(content))
     git(project, "init", "--quiet")
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "Begin")
@@ -30,7 +41,7 @@ def versioned(project: Project) -> Project:
 
 
 def reached(project: Project, ref: str = "HEAD") -> list[str]:
-    return touched.clients_of(touched.files_since(project, ref), KNOWN)
+    return touched.clients_since(project, ref)
 
 
 def test_nothing_changed_reaches_nobody(versioned: Project) -> None:
@@ -53,10 +64,65 @@ def test_a_declaration_that_is_gone_reaches_its_client(versioned: Project) -> No
     assert ["beta"] == reached(versioned)
 
 
-@pytest.mark.parametrize("file", ["inventory/group_vars/all/plans.yml", "pulumi/Pulumi.yaml"])
-def test_what_all_are_made_from_reaches_all(versioned: Project, file: str) -> None:
+@pytest.mark.parametrize(
+    "file", ["pulumi/Pulumi.yaml", "src/hoster/stack/program.py", "templates/domain.xslt.j2"]
+)
+def test_what_all_are_made_with_reaches_all(versioned: Project, file: str) -> None:
     path = versioned.root / file
-    path.write_text(path.read_text() + "# another\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("# another\n")
+    assert KNOWN == reached(versioned)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "clients"),
+    [
+        ("group_vars/all/plans.yml", "memory_mib: 2048", "memory_mib: 3072", ["acme"]),
+        ("group_vars/all/plans.yml", "throttle_mbit_s: 1", "throttle_mbit_s: 2", KNOWN),
+        ("group_vars/all/plans.yml", 'price_eur_month: "8.99"', 'price_eur_month: "9.99"', []),
+        ("group_vars/all/policy.yml", "bridge: br-public", "bridge: br-other", KNOWN),
+        ("group_vars/all/policy.yml", "proof_hours: 72", "proof_hours: 96", []),
+        (
+            "group_vars/all/locations.yml",
+            "gateway: 203.0.113.1\n",
+            "gateway: 203.0.113.2\n",
+            ["acme"],
+        ),
+        ("group_vars/all/network.yml", "ports: [135, 593]", "ports: [135]", []),
+        ("group_vars/all/network.yml", "network:", "# A remark.\nnetwork:", []),
+        ("hosts.yml", "disk_gib: 7000", "disk_gib: 8000", []),
+        ("hosts.yml", "            paris-1:", f"{ANOTHER_NODE}            paris-1:", []),
+    ],
+)
+def test_a_catalogue_reaches_those_whom_it_deploys_otherwise(
+    versioned: Project, file: str, old: str, new: str, clients: list[str]
+) -> None:
+    """C4.7: a port that is closed, a price or another node is no reason to touch a stack."""
+    path = versioned.inventory / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+    assert clients == reached(versioned)
+
+
+def test_whose_declaration_cannot_be_judged_is_reached_by_any_catalogue(
+    versioned: Project,
+) -> None:
+    versioned.declaration("acme").write_text("config: {'hoster:vps': {web: {plan: [1]}}}\n")
+    git(versioned, "commit", "--quiet", "--all", "--message", "Break it")
+    hosts = versioned.inventory / "hosts.yml"
+    hosts.write_text(hosts.read_text() + "# A remark.\n")
+
+    assert ["acme"] == reached(versioned)
+
+
+def test_a_catalogue_that_was_not_valid_reaches_all(versioned: Project) -> None:
+    plans = versioned.inventory / "group_vars" / "all" / "plans.yml"
+    sound = plans.read_text()
+    plans.write_text(sound.replace("memory_mib:", "memory:"))
+    git(versioned, "commit", "--quiet", "--all", "--message", "Break it")
+    plans.write_text(sound)
+
     assert KNOWN == reached(versioned)
 
 

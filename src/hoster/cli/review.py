@@ -113,11 +113,10 @@ def _impact(against: str) -> tuple[str, bool]:
 
 
 def _preview(project: Project, against: str, parallel: int | None) -> tuple[str, bool]:
-    from hoster import declaration_files, rollout, touched
+    from hoster import rollout, touched
     from hoster.cli import stacks
 
-    files = touched.files_since(project, against)
-    clients = touched.clients_of(files, declaration_files.clients(project))
+    clients = touched.clients_since(project, against)
     outcomes, seen = stacks.look_at(clients, parallel)
     good = all(one.result in rollout.GOOD for one in outcomes)
     return stacks.in_markdown(outcomes, seen).rstrip(), good

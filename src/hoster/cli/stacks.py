@@ -197,9 +197,9 @@ def _clients(names: tuple[str, ...], against: str | None, *, every: bool) -> lis
     if sum((bool(names), bool(against), every)) != 1:
         raise click.UsageError("name clients, or say --against REF, or --all")
     project = _common.project()
-    known = declaration_files.clients(project)
     if against:
-        return touched.clients_of(touched.files_since(project, against), known)
+        return touched.clients_since(project, against)
+    known = declaration_files.clients(project)
     for name in names:
         if name not in known:
             raise ConfigurationError(f"nothing is declared for a client {name}{near(name, known)}")
