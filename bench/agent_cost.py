@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-import private_libvirtd as own
+import own_libvirtd as own
 import psutil
 from figures import Figure
 from layouts import Step

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import private_libvirtd as own
+import own_libvirtd as own
 from figures import Figure
 from layouts import CleanTraffic, Incus, PveFirewall, Step
 from rented_node import inside, known, rented, run, tell, vps_of

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import private_libvirtd as own
+import own_libvirtd as own
 from applying import IPTABLES, learned
 from figures import Figure
 from layouts import Incus

@@ -3,8 +3,9 @@
 Beside ours: a chain a tap in iptables and ebtables as pve-firewall lays them (Debian's package
 `iptables` brings both of its variants and ebtables), nft chains an instance as Incus lays them,
 and libvirt's nwfilter `clean-traffic` by a libvirtd of the benchmark's own (packages
-`libvirt-daemon-system` and `qemu-system-x86`; left out where they are missing). gcc builds the
-sender of frames. Everything is in network namespaces that are gone afterwards; it needs root.
+`libvirt-daemon`, `libvirt-daemon-config-nwfilter` and `qemu-system-x86`; left out where they are
+missing). gcc builds the sender of frames. Everything is in network namespaces that are gone
+afterwards; it needs root.
 
 Everything is measured in turns within one run, in which a ratio holds on a noisy machine; a
 single time does not. The sender stays on one core with real-time priority, and whatever the

@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import libvirt
 import pytest
 
+from hoster_lab.private_libvirtd import libvirtd
 from libvirt_provider._connection import Host
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 30.0
-
-# Its own mounts over libvirt's folders and its own processes: gone with the daemon.
-PRIVATE = """
-set -eu
-ulimit -n 4096 # libvirt closes every number up to it before each start of a QEMU
-# The cache stays: what each QEMU can do takes seconds to find out.
-for folder in /etc/libvirt /var/lib/libvirt /var/log/libvirt /run/libvirt; do
-    mkdir -p "$folder"
-    mount -t tmpfs tmpfs "$folder"
-done
-mount -t proc proc /proc
-ip link set lo up
-ip link add br-public type bridge
-cat >/etc/libvirt/qemu.conf <<END
-user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
-security_driver = "none"
-stdio_handler = "file"
-cgroup_controllers = []
-END
-# The shell stays as the first process: it buries the QEMUs that end.
-libvirtd --config "$1/libvirtd.conf" --pid-file "$1/libvirtd.pid" &
-wait
-"""
+PREPARE = "ip link set lo up && ip link add br-public type bridge"
 
 
 @dataclass(frozen=True)
@@ -74,48 +45,16 @@ class Qemu:
 
 @pytest.fixture(scope="session")
 def qemu_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qemu]:
-    folder = tmp_path_factory.mktemp("libvirtd")
-    (folder / "libvirtd.conf").write_text(
-        f'unix_sock_dir = "{folder}"\nauth_unix_rw = "none"\nauth_unix_ro = "none"\n'
-        f'log_outputs = "3:file:{folder}/libvirtd.log"\n'
-    )
-    command = [
-        "unshare",
-        "--mount",
-        "--net",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "sh",
-        "-c",
-        PRIVATE,
-    ]
-    with (folder / "output").open("wb") as output:
-        daemon = subprocess.Popen([*command, "sh", str(folder)], stdout=output, stderr=output)
-    try:
-        uri = f"qemu+unix:///system?socket={folder}/libvirt-sock"
-        connection = _connected(uri, daemon, folder)
-        pool = folder / "pool"
-        pool.mkdir()
+    folder = tmp_path_factory.mktemp("qemu")
+    pool = folder / "pool"
+    pool.mkdir()
+    with libvirtd(folder / "libvirtd", prepare=PREPARE) as daemon:
+        connection = daemon.connected()
         connection.storagePoolCreateXML(
             f"<pool type='dir'><name>vps</name><target><path>{pool}</path></target></pool>", 0
         )
-        yield Qemu(uri, pool, connection, daemon.pid)
+        yield Qemu(daemon.uri(), pool, connection, daemon.pid)
         connection.close()
-    finally:
-        daemon.send_signal(signal.SIGKILL)
-        daemon.wait()
-
-
-def _connected(uri: str, daemon: subprocess.Popen[bytes], folder: Path) -> Any:
-    libvirt.registerErrorHandler(lambda *_: None, None)
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and daemon.poll() is None:
-        try:
-            return libvirt.open(uri)
-        except libvirt.libvirtError:
-            time.sleep(0.1)
-    pytest.fail(f"the tests' libvirtd did not start: {(folder / 'output').read_text()}")
 
 
 @pytest.fixture

@@ -1,48 +1,25 @@
-"""A libvirtd of a benchmark's own in a network namespace; nothing else on the machine sees it."""
+"""What a benchmark asks of a libvirtd of its own, in a network namespace."""
 
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import libvirt
 
+from hoster_lab import private_libvirtd
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
+    from hoster_lab.private_libvirtd import Daemon
     from hoster_lab.wire import Rented
 
-START_SECONDS = 30.0
-FILTERS = "/usr/share/libvirt/nwfilter"
-
-# As tests/provider/conftest.py: its own mounts over libvirt's folders, and its own processes.
-_PRIVATE = """
-set -eu
-ulimit -n 4096
-for folder in /etc/libvirt /var/lib/libvirt /var/log/libvirt /run/libvirt; do
-    mkdir -p "$folder"
-    mount -t tmpfs tmpfs "$folder"
-done
-mkdir -p /etc/libvirt/nwfilter
-cp "$2"/*.xml /etc/libvirt/nwfilter/
-mount -t proc proc /proc
-cat >/etc/libvirt/qemu.conf <<END
-user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
-security_driver = "none"
-stdio_handler = "file"
-cgroup_controllers = []
-END
-libvirtd --config "$1/libvirtd.conf" --pid-file "$1/libvirtd.pid" &
-wait
-"""
+FILTERS = Path("/usr/share/libvirt/nwfilter")
 _FILTERED = """<filterref filter='clean-traffic'><parameter name='IP' value='{ipv4}'/>
 <parameter name='CTRL_IP_LEARNING' value='none'/></filterref>"""
 _BINDING = """<filterbinding><owner><name>{name}</name><uuid>{uuid}</uuid></owner>
@@ -57,56 +34,17 @@ _TINY = """<domain type='qemu'><name>tiny.{name}</name><memory unit='KiB'>1024</
 def why_not() -> str:
     """Return a sentence on why there is no libvirtd here, or nothing."""
     missing = [name for name in ("libvirtd", "qemu-system-x86_64") if not shutil.which(name)]
+    missing += [] if FILTERS.is_dir() else ["libvirt-daemon-config-nwfilter"]
     return f"{' and '.join(missing)} not installed" if missing else ""
 
 
-class Daemon:
-    """A running libvirtd; *uri* takes the driver and the path of one of its connections."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def uri(self, driver: str, path: str) -> str:
-        """Return a URI that leads to it."""
-        return f"{driver}+unix:///{path}?socket={self._folder}/libvirt-sock"
-
-    def connected(self, driver: str = "qemu", path: str = "system") -> Any:
-        """Return a connection."""
-        return libvirt.open(self.uri(driver, path))
-
-
-@contextmanager
-def libvirtd(folder: Path, namespace: str) -> Iterator[Daemon]:
-    """Run one in a network *namespace*, and end it and its guests."""
-    folder.mkdir()
-    (folder / "libvirtd.conf").write_text(
-        f'unix_sock_dir = "{folder}"\nauth_unix_rw = "none"\nauth_unix_ro = "none"\n'
-        f'log_outputs = "4:file:{folder}/libvirtd.log"\n'
+def libvirtd(folder: Path, namespace: str) -> AbstractContextManager[Daemon]:
+    """Run one in a network *namespace*, with libvirt's own filters; end it and its guests."""
+    return private_libvirtd.libvirtd(
+        folder,
+        within=("ip", "netns", "exec", namespace),
+        prepare=f"mkdir /etc/libvirt/nwfilter && cp {FILTERS}/*.xml /etc/libvirt/nwfilter/",
     )
-    private = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _PRIVATE)
-    argv = ["ip", "netns", "exec", namespace, *private, "sh", str(folder), FILTERS]
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(argv, stdout=output, stderr=output)
-    try:
-        daemon = Daemon(folder)
-        _wait_for(daemon, process)
-        yield daemon
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-def _wait_for(daemon: Daemon, process: subprocess.Popen[bytes]) -> None:
-    libvirt.registerErrorHandler(lambda *_: None, None)
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            daemon.connected().close()
-        except libvirt.libvirtError:
-            time.sleep(0.1)
-        else:
-            return
-    raise RuntimeError("the benchmark's libvirtd did not start")
 
 
 def bound(connection: Any, vps: Rented) -> float:
