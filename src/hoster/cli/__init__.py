@@ -77,8 +77,9 @@ def cli(ctx: click.Context, project: Path | None, debug: bool) -> None:
       hoster check --json
 
     \b
-    Exit codes: 0 done; 1 error; 2 usage, inventory or declaration not valid; 4 no room, or a
-    node, mail server or backend out of reach; 5 a rule forbids it.
+    Exit codes: 0 done; 1 error; 2 usage, inventory or declaration not valid;
+    4 no room, or a node, mail server or backend out of reach;
+    5 a rule forbids it; 7 something is not as declared.
 
     \b
     Completion (bash, zsh, fish): eval "$(_HOSTER_COMPLETE=bash_source hoster)"
