@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import own_libvirtd as own
 from applying import IPTABLES, learned
 from figures import Figure
-from layouts import Incus
+from layouts import Incus, SenderAlone
 from rented_node import Burst, built_sender, inside, run, tell
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ ALL, FILTER = "ours, every feature", "ours without classes and ifb"
 INBOUND = "ours, every feature, inbound"
 BARE = "bare bridge"
 CLASS = "bare bridge with one class on its uplink"
+LEAST = "one set of senders, one class"
+"""What identity and guarantee cost on this kernel at the very least, with nothing else."""
 BY_TAP = ", by a tap"
 _ANSWERED, _UNANSWERED = 40001, 40000
 _MOMENT_SECONDS = 0.01
@@ -127,6 +129,11 @@ def _arms(bench: Bench, count: int, figure: Figure) -> list[Arm]:
         arms.append(Arm(FILTER + BY_TAP * tap, alone, tap=tap))
         if not tap:
             arms.append(Arm(INBOUND, everything, inbound=True))
+    arms += [
+        Arm(SenderAlone.name, _loaded(bench, "senders", SenderAlone(), count)),
+        Arm(LEAST, _loaded(bench, "least", SenderAlone(), count)),
+    ]
+    arms[-1].node.one_class()
     for number, layout in enumerate(IPTABLES):
         node = _loaded(bench, f"packets{number}", layout, count)
         arms.append(Arm(f"{layout.name}, no answer yet", node))

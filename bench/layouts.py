@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from hoster_lab.wire import UPLINK
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -301,6 +303,49 @@ def _label(vps: Rented) -> str:
 
 def _nft(text: str) -> Step:
     return Step(("nft", "--file", "-"), text)
+
+
+class SenderAlone:
+    """The least that can be called a filter: a set of who may send as whom, and nothing else.
+
+    No layout, but what nft's hooks and one look-up take: no limit, quota, port or receiver.
+    """
+
+    name = "one set of senders"
+    calls_iptables = False
+    most = 10**6
+
+    def whole(self, vpss: Sequence[Rented]) -> list[Step]:
+        """Return one `nft` with all of them."""
+        known = ", ".join(f'"{vps.tap}" . {vps.mac} . {vps.ipv4}' for vps in vpss)
+        return [
+            _nft(f"""table bridge senders {{
+                set known {{
+                    type ifname . ether_addr . ipv4_addr
+                    size 65536
+                    elements = {{ {known} }}
+                }}
+                chain prerouting {{
+                    type filter hook prerouting priority -300; policy drop;
+                    iifname "{UPLINK}" accept
+                    iifname . ether saddr . ip saddr @known accept
+                }}
+            }}""")
+        ]
+
+    def added(self, vpss: Sequence[Rented], vps: Rented) -> list[Step]:
+        """Return one `nft` with one element."""
+        del vpss  # it needs to know nothing of the others
+        return [self._changed("add", vps)]
+
+    def removed(self, vps: Rented) -> list[Step]:
+        """Return one `nft` that deletes it."""
+        return [self._changed("delete", vps)]
+
+    @staticmethod
+    def _changed(verb: str, vps: Rented) -> Step:
+        element = f'"{vps.tap}" . {vps.mac} . {vps.ipv4}'
+        return _nft(f"{verb} element bridge senders known {{ {element} }}\n")
 
 
 class CleanTraffic:
