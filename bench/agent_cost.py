@@ -14,12 +14,13 @@ import own_libvirtd as own
 import psutil
 from figures import Figure
 from layouts import Step
-from rented_node import OTHERS, inside, rented, run, tell
+from rented_node import OTHERS, rented, run, tell
 
 from hoster.node import elements, ruleset
 from hoster.node.agent import Agent, Config
 from hoster.node.domains import running_vpss
 from hoster.node.store import Store
+from hoster_lab.agent_node import inside
 from hoster_lab.commands import run as called
 
 if TYPE_CHECKING:

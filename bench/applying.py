@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import own_libvirtd as own
 from figures import Figure
 from layouts import CleanTraffic, Incus, PveFirewall, Step
-from rented_node import inside, known, rented, run, tell, vps_of
+from rented_node import known, rented, run, tell
 
 from hoster.node import elements, ruleset
+from hoster_lab.agent_node import inside, vps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,9 @@ import own_libvirtd as own
 from applying import IPTABLES, learned
 from figures import Figure
 from layouts import Incus, SenderAlone
-from rented_node import Burst, built_sender, inside, run, tell
+from rented_node import Burst, built_sender, run, tell
+
+from hoster_lab.agent_node import inside
 
 if TYPE_CHECKING:
     from layouts import Layout

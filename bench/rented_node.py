@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -10,7 +9,6 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING
 from hoster.node.elements import Family
 from hoster.node.store import FIRST_CLASS, Known, Store
 from hoster.node.usage import cycle_start
-from hoster.node.vps import Vps, vps_of_domain
+from hoster_lab.agent_node import vps_of
 from hoster_lab.traffic import write_rules
 from hoster_lab.wire import BRIDGE, INBOUND, UPLINK, WORLD, Rented, Wire
 
@@ -36,8 +34,6 @@ UPLINK_MBIT_S = 100_000
 """Limits and an uplink in which nothing is dropped; every rule and class is there all the same."""
 USED_BYTES = 10**9
 OTHERS = "others"
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 _PROTOCOL_UDP = 17
 _DROP_ARRIVED = ("nft", "--file", "-")
 """What has arrived is counted, and at its end."""
@@ -54,38 +50,11 @@ def rented(number: int) -> Rented:
     return Rented(f"v{number}", FIRST + number)
 
 
-def vps_of(one: Rented) -> Vps:
-    """Return it as the agent reads it from its domain."""
-    vps = vps_of_domain(one.domain())
-    if vps is None:
-        raise ValueError(f"{one.name} is no VPS")
-    return vps
-
-
 def known(number: int) -> Known:
     """Return VPS *number* as it is in the state of a node where it runs for an hour."""
     vps, now = vps_of(rented(number)), datetime.now(UTC)
     cycle = cycle_start(vps.anchor, vps.timezone, now)
     return Known(vps, FIRST_CLASS + number, True, now - timedelta(hours=1), cycle, USED_BYTES, 0)
-
-
-@contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """Be in a network namespace meanwhile: no program `ip netns` that would be timed too."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
-    try:
-        _enter(there)
-        yield
-    finally:
-        _enter(home)
-        os.close(home)
-        os.close(there)
-
-
-def _enter(descriptor: int) -> None:
-    if _LIBC.setns(descriptor, _NEW_NETWORK):
-        raise OSError(ctypes.get_errno(), "setns")
 
 
 def run(steps: Sequence[Step]) -> float:

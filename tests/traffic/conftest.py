@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# The agent's tests have it assert: a failure then says what was there.
+pytest.register_assert_rewrite("hoster_lab.agent_node")
+
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Wire]:
