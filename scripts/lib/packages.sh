@@ -52,7 +52,7 @@ install_packages() {
 }
 
 apt_get() {
-    apt-get --quiet=2 --yes -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
+    apt-get --quiet=2 --yes -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
 }
 
 ensure_packages() {

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The parts of scripts/test: each runs to its end, its outcome goes into a report.
 
-PART_LIMIT=25m # a part that hangs becomes a failure, not a night
+PART_LIMIT=30m # a part that hangs becomes a failure, not a night
 
 start_report() {
     REPORT=$(mktemp -d)
