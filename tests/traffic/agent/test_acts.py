@@ -168,15 +168,10 @@ def test_a_quarantine_cuts_an_open_connection_until_it_is_lifted(two: Node) -> N
         server.send(b"cut")
         assert (b"", b"") == (hears(server, 0.1), hears(client, 0.1))
 
-        def emptied() -> None:
-            two.program("nft", "delete", "table", "bridge", "hoster")
-            two.reconcile(WEB, DB)
-
         events: list[Callable[[], object]] = [
             lambda: two.stop(WEB),
             lambda: two.start(WEB),
             two.restore,
-            emptied,
             lambda: setattr(two, "agent", two.new_agent()),
             lambda: two.start(replace(WEB, plan="kvm-8", guaranteed_mbit_s=200)),
             lambda: two.reconcile(WEB, DB),
@@ -190,6 +185,17 @@ def test_a_quarantine_cuts_an_open_connection_until_it_is_lifted(two: Node) -> N
         two.lift(WEB, "quarantine")
         # TCP tries again after as long as it was cut, at most.
         assert (b"cut", b"cut") == (hears(server, 60), hears(client, 60))
+
+
+def test_a_quarantine_is_in_force_again_after_somebody_emptied_the_tables(two: Node) -> None:
+    """C4.11: until then the node is open, and no connection may try again in this test."""
+    two.measure(WEB, "quarantine")
+    two.program("nft", "delete", "table", "bridge", "hoster")
+
+    two.reconcile(WEB, DB)
+
+    assert (0, 0) == (two.passed("web"), two.passed("world", "web"))
+    assert 1 == two.passed("db")
 
 
 def test_a_vps_in_quarantine_can_be_stopped_and_is_not_forgotten(two: Node) -> None:
