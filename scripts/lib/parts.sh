@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The parts of scripts/test: each runs to its end, its outcome goes into a report.
 
-PART_LIMIT=30m # a part that hangs becomes a failure, not a night
+PART_LIMIT=45m # a part that hangs becomes a failure, not a night
 
 start_report() {
     REPORT=$(mktemp -d)
@@ -44,7 +44,7 @@ part() {
 part_pytest() {
     local code seconds junit
     junit="$REPORT/${1// /-}.xml"
-    run_part "$1" pytest --junitxml="$junit" "${@:2}"
+    run_part "$1" pytest --junitxml="$junit" --durations=10 "${@:2}"
     record "$1" "$code" "$seconds" '' "$junit"
 }
 
