@@ -16,7 +16,7 @@ from rented_node import Burst, built_sender, run, tell
 from hoster_lab.agent_node import inside
 
 if TYPE_CHECKING:
-    from layouts import Layout
+    from layouts import Whole
     from rented_node import Bench, Node
 
 ALL, FILTER = "ours, every feature", "ours without classes and ifb"
@@ -151,7 +151,7 @@ def _arms(bench: Bench, count: int, figure: Figure) -> list[Arm]:
     return arms
 
 
-def _loaded(bench: Bench, name: str, layout: Layout, count: int) -> Node:
+def _loaded(bench: Bench, name: str, layout: Whole, count: int) -> Node:
     node = bench.node(name, count, calls_iptables=layout.calls_iptables)
     with inside(node.namespace):
         run(layout.whole(node.vpss))

@@ -31,8 +31,8 @@ class Step:
     stdin: str = ""
 
 
-class Layout(Protocol):
-    """How a policy is laid: the programs that apply it whole, add one VPS, take that one away.
+class Whole(Protocol):
+    """A policy that is applied as a whole.
 
     ``calls_iptables``: bridged packets are handed to iptables. ``most`` is how many VPSs fit.
     """
@@ -43,6 +43,10 @@ class Layout(Protocol):
 
     def whole(self, vpss: Sequence[Rented]) -> list[Step]:
         """Return what applies it for all of *vpss*, from nothing."""
+
+
+class Layout(Whole, Protocol):
+    """How a policy is laid: also the programs that add one VPS, and take that one away."""
 
     def added(self, vpss: Sequence[Rented], vps: Rented) -> list[Step]:
         """Return what adds *vps* to *vpss*."""
@@ -333,20 +337,6 @@ class SenderAlone:
             }}""")
         ]
 
-    def added(self, vpss: Sequence[Rented], vps: Rented) -> list[Step]:
-        """Return one `nft` with one element."""
-        del vpss  # it needs to know nothing of the others
-        return [self._changed("add", vps)]
-
-    def removed(self, vps: Rented) -> list[Step]:
-        """Return one `nft` that deletes it."""
-        return [self._changed("delete", vps)]
-
-    @staticmethod
-    def _changed(verb: str, vps: Rented) -> Step:
-        element = f'"{vps.tap}" . {vps.mac} . {vps.ipv4}'
-        return _nft(f"{verb} element bridge senders known {{ {element} }}\n")
-
 
 class CleanTraffic:
     """libvirt's nwfilter ``clean-traffic``, as libvirtd laid it for one VPS.
@@ -380,11 +370,3 @@ class CleanTraffic:
         for before, after in pairs.items():
             text = text.replace(before, after)
         return text.splitlines()
-
-    def added(self, vpss: Sequence[Rented], vps: Rented) -> list[Step]:
-        """Nothing: libvirtd does it."""
-        raise NotImplementedError
-
-    def removed(self, vps: Rented) -> list[Step]:
-        """Nothing: libvirtd does it."""
-        raise NotImplementedError

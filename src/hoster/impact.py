@@ -185,7 +185,8 @@ def _filtered(catalogue: Catalogue, location: str) -> dict[str, str]:
         if refused.holds_in(location):
             ports = " ".join(map(str, refused.ports))
             what = f"{refused.direction} {refused.protocol} {refused.end} {ports}"
-            found[f"refused {refused.name}"] = what
+            name = f"refused {refused.name}"  # several may be called so
+            found[name] = f"{found[name]}; {what}" if name in found else what
     return found
 
 

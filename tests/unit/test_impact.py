@@ -136,6 +136,25 @@ def test_a_change_of_the_packet_filter_reaches_whom_it_holds_for(
     assert {How.LIVE} == {one.how for one in found}
 
 
+def test_of_ports_that_are_called_alike_each_change_is_told(
+    catalogue: Catalogue, declared: Declare
+) -> None:
+    """C4.5."""
+
+    def with_ports(first: int) -> Catalogue:
+        terms = {"reason": "a trial", "direction": "out", "protocol": "tcp", "end": "to"}
+        some = [
+            RefusedPorts(name="twin", ports=(port,), refused_in="everywhere", **terms)
+            for port in (first, 7)
+        ]
+        network = catalogue.network.model_copy(update={"refused_ports": tuple(some)})
+        return catalogue.model_copy(update={"network": network})
+
+    [one] = reached(side(with_ports(5), declared()), side(with_ports(6), declared()), NOW)
+
+    assert ("refused twin out tcp to 5; out tcp to 7 -> out tcp to 6; out tcp to 7",) == one.what
+
+
 def test_a_key_more_is_a_change_that_shows_no_key(one: Callable[..., Reached]) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA a@b"
     assert ("ssh_keys (0) -> (1)",) == one(ssh_keys=(key,)).what

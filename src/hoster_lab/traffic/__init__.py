@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import yaml
 
+from hoster.catalogue import RefusedPorts
 from hoster_lab.errors import LabError
 from hoster_lab.wire import BRIDGE, GATEWAY, INBOUND, UPLINK, Rented
 
@@ -53,7 +54,7 @@ def network_policy(location: str = "paris") -> dict[str, Any]:
     refused = [
         entry
         for entry in policy["refused_ports"]
-        if entry["refused_in"] == "everywhere" or location in entry["refused_in"]
+        if RefusedPorts.model_validate(entry).holds_in(location)
     ]
     return {
         "packet_filter_refused_ports": refused,
