@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hoster.catalogue import Catalogue
-    from hoster.declarations import VpsDeclaration
     from hoster.ledger import Ledger
+    from hoster.orders.declarations import VpsDeclaration
 
 SSH_PORT = 22
 _PROBE_SECONDS = 3.0

@@ -1,5 +1,6 @@
-"""JSON Schemas of the inventory for editors: ``python -m hoster.schemas FOLDER`` writes them.
+"""JSON Schemas of the inventory for editors.
 
+``python -m hoster.catalogue.schemas FOLDER`` writes them.
 They say what a file may hold; what has to fit together is judged by ``hoster catalogue``.
 """
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from hoster import addresses
-from hoster.deployed import DeployedVps
+from hoster.changes.deployed import DeployedVps
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hoster.catalogue import Catalogue
-    from hoster.declarations import VpsDeclaration
+    from hoster.orders.declarations import VpsDeclaration
 
 
 class Kind(StrEnum):
@@ -98,7 +98,7 @@ def _differences(domain: Domain, vps: VpsDeclaration, catalogue: Catalogue) -> I
     pairs: list[tuple[str, object, object]] = [
         ("plan", vps.plan, domain.plan),
         ("ipv4", str(vps.ipv4), domain.ipv4),
-        ("tap", addresses.tap_name(vps.ipv4), domain.tap),
+        ("tap", names.tap_name(vps.ipv4), domain.tap),
     ]
     if plan:
         pairs += [
@@ -127,7 +127,7 @@ def _agent(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Fin
 
 
 def _taps(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Finding]:
-    ours = {addresses.tap_name(vps.ipv4) for vps in mine.values()}
+    ours = {names.tap_name(vps.ipv4) for vps in mine.values()}
     ours |= {one.tap for one in facts.domains}  # told as a domain
     for tap in facts.taps:
         if tap not in ours:

@@ -11,15 +11,15 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from hoster.node.usage import cycle_end, cycle_start
-from hoster.placement import Resources, usage
+from hoster.billing.cycles import cycle_end, cycle_start
+from hoster.orders.placement import Resources, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import date, datetime
 
     from hoster.catalogue import Catalogue, Plan
-    from hoster.declarations import VpsDeclaration
+    from hoster.orders.declarations import VpsDeclaration
 
 CENT = Decimal("0.01")
 PLUG_MIB = 128

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hoster import addresses, placement
 from hoster.catalogue import pinned
+from hoster.orders import addresses, placement
 from hoster.problems import near
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hoster.catalogue import Catalogue
-    from hoster.declarations import ClientDeclarations, Declarations, VpsDeclaration
+    from hoster.orders.declarations import ClientDeclarations, Declarations, VpsDeclaration
 
 
 @dataclass(frozen=True)

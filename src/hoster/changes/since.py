@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hoster.deployed import DeployedVps, vanished, violations
-from hoster.rules import Finding
+from hoster.changes.deployed import DeployedVps, vanished, violations
+from hoster.changes.rules import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hoster.catalogue import Catalogue, Plan
-    from hoster.declarations import ClientDeclarations, Declarations
+    from hoster.orders.declarations import ClientDeclarations, Declarations
 
 SIZES = ("vcpus", "memory_mib", "disk_gib", "guaranteed_mbit_s", "throttle_mbit_s")
 """What a plan promises, more being better; what may be unlimited besides is in `_LIMITS`."""

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from hoster.cli import _common
-from hoster.incidents import TERMINATIONS
+from hoster.incidents.measures import TERMINATIONS
 
 if TYPE_CHECKING:
     from hoster.catalogue import Catalogue
-    from hoster.declarations import VpsDeclaration
     from hoster.ledger import Ledger
+    from hoster.orders.declarations import VpsDeclaration
+    from hoster.orders.systems import Reinstall
     from hoster.project import Project
-    from hoster.systems import Reinstall
 
 _NAMES = click.argument("names", nargs=-1, required=True, metavar="VPS[,VPS]...")
 _NUMBER = click.argument("number", type=int, metavar="REINSTALL")
@@ -41,9 +41,9 @@ def reinstall(
     Example:
       hoster act reinstall acme/web --image debian-12 --request ticket-4711
     """
-    from hoster import pulumi_cli
-    from hoster.declaration_files import exclusive
+    from hoster.engine import pulumi_cli
     from hoster.ledger import Ledger
+    from hoster.project.declarations import exclusive
 
     project, content = _common.project(), _common.catalogue()
     changed, jobs = False, []
@@ -79,8 +79,8 @@ class _Reinstalling:
             if not self._known.is_open or self._vps.installation == self._known.installation:
                 return False
             image, keep = self._known.image.partition("@")[0], bool(self._known.keep_days)
-        from hoster.declaration_files import read_sound
-        from hoster.systems import reinstalled
+        from hoster.orders.systems import reinstalled
+        from hoster.project.declarations import read_sound
 
         declared = read_sound(self._project)
         self._new = reinstalled(self._catalogue, declared, self._vps, image=image, readable=keep)
@@ -119,7 +119,7 @@ class _Reinstalling:
 
     def job(self) -> dict[str, Any]:
         """Say what the node has to have and to do."""
-        from hoster import systems
+        from hoster.orders import disks
 
         known, new = self._known, self._new
         domain = _domain(new)
@@ -130,7 +130,7 @@ class _Reinstalling:
             "domain": domain,
             "pool": self._catalogue.policy.storage_pool,
             "base": f"{new.image}.qcow2",
-            "disk": systems.volume(domain, new.installation),
+            "disk": disks.volume(domain, new.installation),
             "disk_bytes": self._catalogue.plans[new.plan].disk_gib * 2**30,
             "reinstall": known.id if known else 0,
             "request": self._request,
@@ -149,9 +149,10 @@ def give_up(names: tuple[str, ...], dry_run: bool) -> None:
     Example:
       hoster act give-up acme/web
     """
-    from hoster import pulumi_cli, systems
-    from hoster.declaration_files import exclusive
+    from hoster.engine import pulumi_cli
     from hoster.ledger import Ledger, require_unseen
+    from hoster.orders import systems
+    from hoster.project.declarations import exclusive
 
     project, changed, jobs = _common.project(), False, []
     with Ledger.open(project.ledger_url) as ledger:
@@ -211,7 +212,8 @@ def reinstalled(number: int, measures: tuple[int, ...]) -> None:
 
 def _hand_over(ledger: Ledger, number: int, measures: tuple[int, ...]) -> tuple[bool, str]:
     """Finish a reinstall; return whether that was news, and what the client sees now."""
-    from hoster import delivery, outbox
+    from hoster.acts import deliver as delivery
+    from hoster.mail import outbox
 
     content = _common.catalogue()
     row = ledger.reinstall(number)
@@ -259,8 +261,8 @@ def erase(names: tuple[str, ...], due: bool, dry_run: bool) -> None:
 
 
 def _erase(project: Project, row: Reinstall) -> None:
-    from hoster import pulumi_cli
-    from hoster.declaration_files import exclusive
+    from hoster.engine import pulumi_cli
+    from hoster.project.declarations import exclusive
 
     with exclusive(project):
         vps = _declared(project, row.vps)
@@ -298,7 +300,7 @@ def terminate(names: tuple[str, ...], reason: str, note: str, dry_run: bool) -> 
 
 def _lost(project: Project, catalogue: Catalogue, name: str) -> dict[str, Any]:
     """Return what goes with a VPS, as the deletion's record keeps it."""
-    from hoster import systems
+    from hoster.orders import disks
 
     vps = _declared(project, name)
     domain = _domain(vps)
@@ -310,7 +312,7 @@ def _lost(project: Project, catalogue: Catalogue, name: str) -> dict[str, Any]:
         "ipv4": str(vps.ipv4),
         "plan": vps.plan,
         "since": vps.since.isoformat(),
-        "disks": systems.disks(domain, vps, catalogue.plans[vps.plan].disk_gib),
+        "disks": disks.disks(domain, vps, catalogue.plans[vps.plan].disk_gib),
     }
 
 
@@ -323,10 +325,11 @@ def remove(names: tuple[str, ...]) -> None:
     Example:
       hoster act remove acme/web
     """
-    from hoster import pulumi_cli
-    from hoster.declaration_files import exclusive, read, without, write
+    from hoster.engine import pulumi_cli
     from hoster.errors import RuleError
     from hoster.ledger import Ledger
+    from hoster.project.declarations import exclusive, read, without
+    from hoster.project.files import write
 
     project, changed = _common.project(), False
     with Ledger.open(project.ledger_url) as ledger:
@@ -360,8 +363,8 @@ def terminated(names: tuple[str, ...]) -> None:
     Example:
       hoster act terminated acme/web
     """
-    from hoster import outbox
     from hoster.ledger import Ledger
+    from hoster.mail import outbox
 
     project, content = _common.project(), _common.catalogue()
     with Ledger.open(project.ledger_url) as ledger:
@@ -377,8 +380,9 @@ COMMANDS = (reinstall, give_up, seen, reinstalled, erase, terminate, remove, ter
 
 
 def _declare(project: Project, vps: VpsDeclaration, codes: Any = None) -> None:
-    from hoster import pulumi_cli
-    from hoster.declaration_files import with_system, write
+    from hoster.engine import pulumi_cli
+    from hoster.project.declarations import with_system
+    from hoster.project.files import write
 
     file = project.declaration(vps.client)
     sealed = pulumi_cli.encrypt(project, vps.client, codes.password_hash) if codes else None
@@ -391,9 +395,9 @@ def _declared(project: Project, name: str) -> VpsDeclaration:
     Raises:
         ConfigurationError: there is none; near names are told.
     """
-    from hoster.declaration_files import read_all
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project.declarations import read_all
 
     known = {vps.full_name: vps for vps in read_all(project)}
     if name not in known:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
-    from hoster.declarations import VpsDeclaration
+    from hoster.orders.declarations import VpsDeclaration
 
 
 class Kind(StrEnum):

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from hoster.incidents import Measure
+    from hoster.incidents.measures import Measure
 
 GROUND = "identity"
-"""What a suspension for an overdue proof is called (`hoster.incidents.SUSPENSIONS`)."""
+"""What a suspension for an overdue proof is called (`hoster.incidents.measures.SUSPENSIONS`)."""
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from tenacity import (
     wait_random,
 )
 
-from hoster.declaration_files import write
 from hoster.errors import ConfigurationError, ToolError
 from hoster.project import ENDED_VARIABLE
+from hoster.project.files import write
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

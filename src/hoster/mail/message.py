@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hoster.catalogue import Company, Smtp
-    from hoster.clients import Client
+    from hoster.clients.contact import Client
 
 TIMEOUT_SECONDS = 30
 _SUBJECT = "Subject: "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from hoster.mail import MailNotTakenError, compose, send
+from hoster.mail.message import MailNotTakenError, compose, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,19 +15,6 @@ if TYPE_CHECKING:
     from hoster.catalogue import Pool
 
 
-TAP_PREFIX = "vps-"
-
-
-def tap_name(ipv4: IPv4Address) -> str:
-    """Return the name of the tap: ``vps-`` and the address in hexadecimal, 12 characters."""
-    return f"{TAP_PREFIX}{int(ipv4):08x}"
-
-
-def mac_address(ipv4: IPv4Address) -> str:
-    """Return the MAC: ``02:00:`` (locally administered) and the four bytes of the address."""
-    return "02:00:" + ipv4.packed.hex(":")
-
-
 def objection(pools: Iterable[Pool], ipv4: IPv4Address) -> str:
     """Say why a VPS of a location with *pools* cannot have *ipv4*, or return an empty text."""
     for pool in pools:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from hoster.catalogue import Name, Value, pinned
-from hoster.ssh_keys import checked
+from hoster.orders.ssh_keys import checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

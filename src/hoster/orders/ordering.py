@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from hoster import addresses, placement
-from hoster.declarations import VpsDeclaration, parse_vps
 from hoster.errors import ConfigurationError, RuleError
+from hoster.orders import addresses, placement
+from hoster.orders.declarations import VpsDeclaration, parse_vps
 from hoster.problems import near
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
     from hoster.catalogue import Catalogue, Location, Plan
-    from hoster.declarations import Declarations
+    from hoster.orders.declarations import Declarations
 
 
 @dataclass(frozen=True)

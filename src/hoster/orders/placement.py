@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from hoster.catalogue import Catalogue, Node, Plan
-    from hoster.declarations import VpsDeclaration
+    from hoster.orders.declarations import VpsDeclaration
 
 _LABELS = {
     "disk_gib": "disk (GiB)",

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hoster import placement
-from hoster.declarations import FormerDisk, VpsDeclaration
 from hoster.errors import ConfigurationError, RuleError
+from hoster.orders import placement
+from hoster.orders.declarations import FormerDisk, VpsDeclaration
 from hoster.problems import near
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hoster.catalogue import Catalogue
-    from hoster.declarations import Declarations
+    from hoster.orders.declarations import Declarations
 
 
 @dataclass(frozen=True)
@@ -131,23 +131,3 @@ def gone_back(vps: VpsDeclaration, reinstall: Reinstall) -> VpsDeclaration:
             "former_disk": None,
         }
     )
-
-
-def disks(domain: str, vps: VpsDeclaration, disk_gib: int) -> list[dict[str, Any]]:
-    """Return the disks that *vps* has on its node: volume, image, GiB, whether it is the former."""
-    found = [{"volume": volume(domain, vps.installation), "image": vps.image, "disk_gib": disk_gib}]
-    if vps.former_disk:
-        former = vps.former_disk
-        name = volume(domain, former.installation)
-        found.append({"volume": name, "image": former.image, "disk_gib": former.disk_gib})
-    return found
-
-
-def instance(domain: str, installation: int) -> str:
-    """Return the name of a system of *domain*; the first bears no number."""
-    return f"{domain}.{installation}" if installation > 1 else domain
-
-
-def volume(domain: str, installation: int) -> str:
-    """Return the name of the volume of a system of *domain*."""
-    return f"{instance(domain, installation)}.qcow2"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from hoster import yaml_files
-from hoster.declarations import (
+from hoster.errors import ConfigurationError
+from hoster.orders.declarations import (
     CONFIG_ACCESS,
     CONFIG_VPS,
     ClientDeclarations,
@@ -20,8 +18,8 @@ from hoster.declarations import (
     VpsDeclaration,
     parse_vps,
 )
-from hoster.errors import ConfigurationError
 from hoster.problems import Problem, problems_of
+from hoster.project import yaml_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,31 +170,6 @@ def without(file: Path, name: str) -> str:
             document["config"].get(key, {}).pop(name, None)
 
     return _edited(file, remove)
-
-
-def write(file: Path, text: str) -> None:
-    """Replace *file* with *text*, all or nothing, surviving a power cut."""
-    mode = file.stat().st_mode & 0o7777 if file.exists() else 0o644
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_folder(file.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _edited(file: Path, edit: Callable[[Any], None]) -> str:

@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hoster import declaration_files
-from hoster.change_rules import Before
+from hoster.changes.impact import redeployed
+from hoster.changes.since import Before
 from hoster.errors import ConfigurationError, ToolError
-from hoster.impact import redeployed
-from hoster.inventory import load_catalogue
-from hoster.project import Project
+from hoster.project import Project, declarations
+from hoster.project.inventory import load_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -87,7 +86,7 @@ def before(project: Project, ref: str) -> Before | None:
             load_catalogue(old.inventory),
             {
                 client: replace(
-                    declaration_files.read(old.declaration(client)),
+                    declarations.read(old.declaration(client)),
                     file=project.declaration(client),
                 )
                 for client in sorted(differing)
@@ -106,7 +105,7 @@ def clients_since(project: Project, ref: str) -> list[str]:
     Raises:
         ConfigurationError: there is no such ref, or the inventory of today is not valid.
     """
-    files, known = files_since(project, ref), declaration_files.clients(project)
+    files, known = files_since(project, ref), declarations.clients(project)
     if any(file.startswith(_EVERYBODYS) and not _DECLARATION.fullmatch(file) for file in files):
         return sorted({*known, *_declared_in(files)})
     found = _declared_in(files)
@@ -123,7 +122,7 @@ def _by_catalogue(project: Project, ref: str, known: Collection[str]) -> set[str
             old = load_catalogue(before.inventory)
     except ConfigurationError:
         return set(known)
-    clients = declaration_files.read_all(project).clients
+    clients = declarations.read_all(project).clients
     unsound = {client.client for client in clients if client.problems}
     return unsound | redeployed(old, new, (vps for client in clients for vps in client.vps))
 

@@ -9,18 +9,18 @@ import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hoster import addresses, yaml_files
-from hoster.declaration_files import read, read_all
-from hoster.declarations import CONFIG_VPS, Declarations
 from hoster.errors import ConfigurationError
+from hoster.orders.declarations import CONFIG_VPS, Declarations
 from hoster.problems import Problem, near
-from hoster.project import Project
+from hoster.project import Project, yaml_files
+from hoster.project.declarations import read, read_all
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
-    from hoster.declarations import VpsDeclaration
+    from hoster.orders.declarations import VpsDeclaration
 
 NODE_GROUP = "host_nodes"
 """The inventory's group of all host nodes."""
@@ -43,8 +43,8 @@ def facts(vps: VpsDeclaration) -> dict[str, str]:
         "image": vps.image,
         "location": vps.location,
         "ipv4": str(vps.ipv4),
-        "tap": addresses.tap_name(vps.ipv4),
-        "mac": addresses.mac_address(vps.ipv4),
+        "tap": names.tap_name(vps.ipv4),
+        "mac": names.mac_address(vps.ipv4),
     }
 
 

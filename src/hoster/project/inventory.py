@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hoster import catalogue as model
-from hoster import yaml_files
 from hoster.catalogue import Catalogue
 from hoster.errors import ConfigurationError
 from hoster.problems import Problem, near, problems_of
+from hoster.project import yaml_files
 
 if TYPE_CHECKING:
     from pathlib import Path

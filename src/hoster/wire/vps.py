@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hoster.addresses import mac_address, tap_name
-from hoster.node.errors import InvalidMetadataError
+from hoster.wire.errors import InvalidMetadataError
+from hoster.wire.names import mac_address, tap_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -115,7 +115,7 @@ class MailRow(Base):
 
 
 class EventRow(Base):
-    """Something that happened; only ever added, and chained by ``digest`` (`hoster.audit`).
+    """Something that happened; only ever added, and chained by ``digest`` (`hoster.ledger.audit`).
 
     No secret in ``details``.
     """
@@ -132,7 +132,7 @@ class EventRow(Base):
 
 
 class IncidentRow(Base):
-    """A security incident (`hoster.incidents.Incident`)."""
+    """A security incident (`hoster.incidents.measures.Incident`)."""
 
     __tablename__ = "incident"
 
@@ -151,7 +151,7 @@ class IncidentRow(Base):
 
 
 class MeasureRow(Base):
-    """A measure against a VPS (`hoster.incidents.Measure`)."""
+    """A measure against a VPS (`hoster.incidents.measures.Measure`)."""
 
     __tablename__ = "measure"
 
@@ -171,7 +171,7 @@ class MeasureRow(Base):
 
 
 class ReinstallRow(Base):
-    """A new system for a VPS (`hoster.systems.Reinstall`)."""
+    """A new system for a VPS (`hoster.orders.systems.Reinstall`)."""
 
     __tablename__ = "reinstall"
 
@@ -193,7 +193,7 @@ class ReinstallRow(Base):
 
 
 class TerminationRow(Base):
-    """The end of a VPS (`hoster.systems.Termination`); the record of the deletion."""
+    """The end of a VPS (`hoster.orders.systems.Termination`); the record of the deletion."""
 
     __tablename__ = "termination"
 
@@ -208,7 +208,7 @@ class TerminationRow(Base):
 
 
 class NodeEventRow(Base):
-    """Something that a host node told; only ever added, and once (`hoster.node_events`)."""
+    """Something that a host node told; only ever added, and once (`hoster.wire.events`)."""
 
     __tablename__ = "node_event"
     __table_args__ = (UniqueConstraint("stream", "number"),)
@@ -225,7 +225,7 @@ class NodeEventRow(Base):
 
 
 class AnnouncementRow(Base):
-    """Something that clients were told beforehand (`hoster.announcements`).
+    """Something that clients were told beforehand (`hoster.clients.announcements`).
 
     ``at`` is when a maintenance starts, or until when an update is due; ``until`` when the first
     is expected to end.
@@ -257,7 +257,7 @@ class ConcernedRow(Base):
 
 
 class ProofDemandRow(Base):
-    """A proof of contact details that a client was asked for (`hoster.proofs.Demand`)."""
+    """A proof of contact details that a client was asked for (`hoster.clients.proofs.Demand`)."""
 
     __tablename__ = "proof_demand"
 

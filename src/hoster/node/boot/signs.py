@@ -30,7 +30,7 @@ import dpkt  # type: ignore[import-untyped]
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hoster.node.vps import Vps
+    from hoster.wire.vps import Vps
 
 PROBE = IPv4Address("169.254.255.1")
 """Where questions come from: link-local, in the part that no host takes for itself."""

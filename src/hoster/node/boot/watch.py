@@ -1,4 +1,4 @@
-"""Watches a VPS boot from its own tap: the sockets and the clock around `hoster.node.boot_watch`.
+"""Watches a VPS boot from its own tap: the sockets and the clock around `hoster.node.boot.signs`.
 
 It changes nothing on the node: two packet sockets, one on the tap, one on the bridge.
 """
@@ -15,8 +15,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hoster.node.boot_watch import PROBE, Boot, Ends, Relay, Sign, in_words
-from hoster.node.errors import NodeError
+from hoster.node.boot.signs import PROBE, Boot, Ends, Relay, Sign, in_words
+from hoster.wire.errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,14 +13,15 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hoster.node.errors import KernelError, NodeError
-from hoster.node.ruleset import CLASS_MAJOR
+from hoster.node.errors import KernelError
+from hoster.node.kernel.vps_elements import CLASS_MAJOR
+from hoster.wire.errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from hoster.node.ruleset import Enforced
+    from hoster.node.kernel.vps_elements import Enforced
 
 ROOT_CLASS, NODE_CLASS = 1, 2
 _QUANTUM_BYTES = 15_140  # ten full frames a turn, for each class alike

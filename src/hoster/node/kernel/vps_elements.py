@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hoster.node import elements as nft
-from hoster.node.elements import ByteLimit, Element, Family, Quota
+from hoster.node.kernel import netlink as nft
+from hoster.node.kernel.netlink import ByteLimit, Element, Family, Quota
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
-    from hoster.node.vps import Vps
+    from hoster.wire.vps import Vps
 
 FILTER = (Family.BRIDGE, "hoster")
 SHAPER = (Family.NETDEV, "hoster")
