@@ -477,7 +477,7 @@ def test_a_plug_that_fails_tells_what_is_there_and_a_second_run_ends_it(
 ) -> None:
     resource_id, inputs = running(qemu, volumes, domains, xml={"xslt": XSLT})
     resized = change(domains, inputs, resource_id, memory=512, vcpu=2)
-    monkeypatch.setattr("libvirt_provider.domain.dimm_xml", lambda _: _xml.root("nonsense"))
+    monkeypatch.setattr("libvirt_provider.domain_live.dimm_xml", lambda _: _xml.root("nonsense"))
 
     with pytest.raises(PartlyDoneError, match=r"is redefined, but.*Run again") as partly:
         domains.update(resized)
