@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from libvirt_provider import _storage, _xml, domain_live, domain_read
 from libvirt_provider._connection import found, reported
-from libvirt_provider._resource import Change, Found, Resource
+from libvirt_provider._resource import Change, Found, Resource, differs, refuse
 from libvirt_provider._schema import (
     ANY_MAP,
     FLAG,
@@ -21,7 +21,7 @@ from libvirt_provider._schema import (
     object_of,
     refused,
 )
-from libvirt_provider._storage import FILE_POOLS, MARKS, VolumeFacts
+from libvirt_provider._storage import MARKS, VolumeFacts
 from libvirt_provider._values import UNKNOWN
 from libvirt_provider.cloud_init_disk import volume_key
 from libvirt_provider.domain_change import Plan, Shape, plan, same_hardware
@@ -31,7 +31,6 @@ from libvirt_provider.errors import (
     MissingError,
     PartlyDoneError,
     ProviderError,
-    RefusedChangeError,
     UnreachableHostError,
 )
 
@@ -139,7 +138,7 @@ class Domain(Resource):
     def refusals(self, old: Values, new: Values) -> list[Failure]:
         """Return the changes that are never made: a name is how a host knows its guest."""
         before, after = old.get("name"), new["name"]
-        if before is None or before == after or UNKNOWN in (before, after):
+        if before is None or not differs(old, new, "name"):
             return []
         reason = (
             f"cannot change from {before!r} to {after!r}: the domain would be replaced. Set it "
@@ -164,10 +163,10 @@ class Domain(Resource):
 
     def _own(self, domain: Any, urn: str, name: str) -> None:
         if owner(domain_read.running_xml(domain)) != urn:
-            raise AlreadyExistsError(
-                f"{self.host.uri} has a domain {name!r} already, and this resource did not make "
-                "it: choose another name, or take it in with "
-                f"`pulumi import libvirt:index/domain:Domain NAME {domain.UUIDString()}`"
+            raise AlreadyExistsError.of(
+                self.host.uri,
+                f"domain {name!r}",
+                f"libvirt:index/domain:Domain NAME {domain.UUIDString()}",
             )
 
     def _started(self, connection: Any, root: Any, inputs: Values, existing: Any) -> Any:
@@ -206,9 +205,9 @@ class Domain(Resource):
         if volume is None:
             raise MissingError(f"volume {key} is missing on {self.host.uri}")
         facts = VolumeFacts.of(volume)
-        pool = _xml.parse(volume.storagePoolLookupByVolume().XMLDesc(0)).get("type")
+        files = _storage.holds_files(volume.storagePoolLookupByVolume())
         # On a logical or disk pool the format names a partition's type, not an image's.
-        return facts if pool in FILE_POOLS else _as_raw(facts)
+        return facts if files else replace(facts, format="raw")
 
     def _networks(self, inputs: Values) -> Values:
         interfaces = [
@@ -275,9 +274,7 @@ class Domain(Resource):
 
     def update(self, change: Change) -> Values:
         """Redefine it, then plug or reboot where that takes effect at once."""
-        refused_ = self.refusals(change.old, change.new)
-        if refused_:
-            raise RefusedChangeError("; ".join(f"{it.property}: {it.reason}" for it in refused_))
+        refuse(self.refusals(change.old, change.new))
         with reported(f"domain {change.new['name']!r}"):
             domain = self._domain(change)
             shape, defined = domain_read.shape_of(domain), domain_read.defined_xml(domain)
@@ -369,10 +366,6 @@ def _named_networks(inputs: Values) -> Values:
 
 def _with_defaults(inputs: Values) -> Values:
     return {**Domain.defaults, **inputs}
-
-
-def _as_raw(facts: VolumeFacts) -> VolumeFacts:
-    return replace(facts, format="raw")
 
 
 def _count(values: Values, keys: Sequence[str]) -> int:
