@@ -13,7 +13,8 @@ from hoster.node import elements, ruleset
 from hoster.node.elements import Element, Transaction
 from hoster.node.errors import KernelError
 from hoster.node.ruleset import FILTER, Enforced, Measures
-from hoster_lab.agent_node import CHANGED, SHOP, Node, inside, killed_before, uncounted, vps_of
+from hoster_lab.agent_node import CHANGED, SHOP, Node, killed_before, uncounted, vps_of
+from hoster_lab.in_process import inside
 from hoster_lab.traffic import DB, STRANGER, WEB
 
 if TYPE_CHECKING:
