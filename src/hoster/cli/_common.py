@@ -11,6 +11,7 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from click.shell_completion import CompletionItem
 
@@ -60,6 +61,13 @@ def catalogue() -> Catalogue:
     from hoster.project.inventory import load_catalogue
 
     return load_catalogue(project().inventory)
+
+
+def clock() -> datetime:
+    """Return what time it is: the clock of every act."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
 
 
 def terminated(project: Project) -> set[str]:
