@@ -65,7 +65,7 @@ class Deliveries:
         """
         outputs = self._outputs(chosen)
         new = {vps.full_name for vps in chosen if self._one(vps, outputs[vps.client])}
-        return self._ended(chosen, new, {})
+        return self._ended(chosen, new)
 
     def all(
         self, declared: Iterable[VpsDeclaration], refused: Callable[[RuleError], None]
@@ -80,7 +80,7 @@ class Deliveries:
         outputs = self._outputs(every)
         chosen = [vps for vps in every if vps.name in outputs[vps.client].get("vps", {})]
         new: set[str] = set()
-        against: dict[str, str] = {}
+        against: dict[str | None, str] = {}
         for vps in chosen:
             try:
                 if self._one(vps, outputs[vps.client]):
@@ -103,11 +103,14 @@ class Deliveries:
         return deliver(self.ledger, vps, self.catalogue, outputs=outputs, now=self.clock())
 
     def _ended(
-        self, chosen: Iterable[VpsDeclaration], new: set[str], against: Mapping[str, str]
+        self,
+        chosen: Iterable[VpsDeclaration],
+        new: set[str],
+        against: Mapping[str | None, str] | None = None,
     ) -> list[Delivery]:
         if not self.dry_run:
             outbox.send_due(self.ledger, self.catalogue.company, self.clock)
-        states = {**self._states(), **against}
+        states = self._states() | dict(against or {})
         names = [vps.full_name for vps in chosen]
         return [
             Delivery(name, states.get(name, "would be delivered"), name in new) for name in names
