@@ -1,0 +1,1 @@
+"""What clients order and have: declarations, places, addresses, systems and their disks."""
