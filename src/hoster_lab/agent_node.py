@@ -22,13 +22,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hoster.node import elements, ruleset, shaping
 from hoster.node.agent import Agent, Config
-from hoster.node.elements import Quota, Transaction
 from hoster.node.errors import KernelError
-from hoster.node.ruleset import FILTER
+from hoster.node.kernel import guarantee, netlink, vps_elements
+from hoster.node.kernel.netlink import Quota, Transaction
+from hoster.node.kernel.vps_elements import FILTER
 from hoster.node.store import Store
-from hoster.node.vps import Vps, vps_of_domain
+from hoster.wire.vps import Vps, vps_of_domain
 from hoster_lab.traffic import DB, WEB
 from hoster_lab.wire import GATEWAY, Rented, Wire
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hoster.node.agent import Outcome
-    from hoster.node.ruleset import Elements
+    from hoster.node.kernel.vps_elements import Elements
     from hoster.node.store import Known
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -296,9 +296,9 @@ class Node:
         with inside(self.wire.node):
             return {
                 (table, name, element.key): element
-                for table, names in ruleset.SETS.items()
+                for table, names in vps_elements.SETS.items()
                 for name in names
-                for element in elements.elements_in(*table, name)
+                for element in netlink.elements_in(*table, name)
             }
 
     def wanted(self) -> Elements:
@@ -307,24 +307,24 @@ class Node:
             place: element
             for known in self.store.all()
             if known.running
-            for place, element in ruleset.elements_of(known.enforced).items()
+            for place, element in vps_elements.elements_of(known.enforced).items()
         }
 
     def wrong_classes(self) -> list[str]:
         """Return the devices whose classes are not those of the running VPSs."""
         config = Config(self.wire.config).shaping()
         with inside(self.wire.node):
-            found = shaping.classes(config)
+            found = guarantee.classes(config)
         there = [known.enforced for known in self.store.all() if known.running]
-        wanted = {one.class_minor: shaping.rates(config, one) for one in there}
+        wanted = {one.class_minor: guarantee.rates(config, one) for one in there}
         return [device for device, classes in found.items() if classes != wanted]
 
     def unguaranteed(self) -> set[str]:
         """Return the taps that may send to the uplink, and have no class there."""
         # Without rules there is no tap that has passed them.
         with inside(self.wire.node), suppress(KernelError):
-            senders = elements.elements_in(*FILTER, "metered")
-            found = shaping.classes(Config(self.wire.config).shaping())
+            senders = netlink.elements_in(*FILTER, "metered")
+            found = guarantee.classes(Config(self.wire.config).shaping())
             return {
                 element.key[:16].rstrip(b"\0").decode()
                 for element in senders

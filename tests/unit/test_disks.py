@@ -18,28 +18,17 @@ ENDINGS = st.sampled_from(
     ["", ".", ".qcow2", ".seed.iso", ".qcow2.", ".qcow2.0123456789abcdef.made", ".iso", ".qcow"]
 ) | st.text(st.characters(exclude_characters="/\n\r", codec="utf-8"), max_size=12)
 NUMBERS = st.sampled_from(["", ".2", ".10", ".1", ".007", ".", ".x", ".2.3", "-2", ".\u0663"])
+MARK = "0123456789abcdef.made"
 OF_ONE = [
-    "acme.web.qcow2",
-    "acme.web.2.qcow2",
-    "acme.web.seed.iso",
-    "acme.web.12.seed.iso",
-    "acme.web.qcow2.0123456789abcdef.filling",
-    "acme.web.2.seed.iso.0123456789abcdef.made",
+    *(disks.volume("acme.web", number) for number in (1, 2, 12)),
+    *(disks.seed("acme.web", number) for number in (1, 2, 12)),
+    f"{disks.volume('acme.web', 1)}.{MARK}",
+    f"{disks.seed('acme.web', 2)}.{MARK}",
 ]
 OF_OTHERS = [
-    "acme.web-2.qcow2",
-    "acme.web2.qcow2",
-    "acme.we.qcow2",
-    "my-acme.web.qcow2",
-    "acme.web.qcow2-old",
-    "acme.web",
-    "acme.web.",
-    "acme.web.raw",
-    "acme.web..qcow2",
-    "acmexweb.qcow2",
-    "acme-web.qcow2",
-    "acme.db.qcow2",
-    "debian-12@20250703.qcow2",
+    *("acme.web-2.qcow2", "acme.web2.qcow2", "acme.we.qcow2", "my-acme.web.qcow2"),
+    *("acmexweb.qcow2", "acme-web.qcow2", "acme.db.qcow2", "debian-12@20250703.qcow2"),
+    *("acme.web", "acme.web.", "acme.web.raw", "acme.web..qcow2", "acme.web.qcow2-old"),
 ]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hoster.inventory import load_catalogue
+from hoster.project.inventory import load_catalogue
 from hoster_lab import cache, commands, kvm, network, node_image, nodes, os_image
 from hoster_lab.client import mails
 from hoster_lab.company import Company

@@ -1,1 +1,1 @@
-"""What clients order and have: declarations, places, addresses, systems and their disks."""
+"""Rules on what is ordered: declarations, addresses, places, disks."""
