@@ -15,8 +15,8 @@ from hoster.node.kernel import guarantee, netlink, vps_elements
 from hoster.node.kernel.netlink import Counter, Quota
 from hoster.node.store import Known, Measure
 from hoster.wire.errors import NodeError
+from hoster.wire.metadata import vps_of_domain
 from hoster.wire.names import tap_name
-from hoster.wire.vps import vps_of_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
