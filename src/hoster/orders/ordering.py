@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
@@ -81,6 +81,10 @@ def choose(
         "term_months": order.term_months,
         "since": now.astimezone(ZoneInfo(catalogue.policy.timezone)).date(),
     }
+    return _declared(order, fields)
+
+
+def _declared(order: Order, fields: Mapping[str, Any]) -> VpsDeclaration:
     try:
         return parse_vps(order.client, order.name, fields)
     except ValidationError as error:
