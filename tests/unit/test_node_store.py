@@ -21,8 +21,9 @@ from hoster.node import store as module
 from hoster.node.cli import main
 from hoster.node.errors import UnknownVpsError
 from hoster.node.kernel.vps_elements import Measures
-from hoster.node.store import FIRST_CLASS, VERSION, EventId, Known, Measure, Store
+from hoster.node.store import FIRST_CLASS, VERSION, Known, Measure, Store
 from hoster.wire.errors import NodeError
+from hoster.wire.events import EventId
 from hoster.wire.vps import Vps
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 from hoster.changes.drift import Domain, NodeFacts
 from hoster.wire.errors import InvalidMetadataError
+from hoster.wire.metadata import vps_of_domain
 from hoster.wire.names import TAP_PREFIX
-from hoster.wire.vps import vps_of_domain
 
 if TYPE_CHECKING:
     from hoster.fleet.ssh import NodeSsh

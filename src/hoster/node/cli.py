@@ -19,18 +19,18 @@ import click
 from hoster.node import CONFIG, STATE
 from hoster.node.errors import UnknownVpsError
 from hoster.wire.errors import NodeError
+from hoster.wire.events import asked_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hoster.node.agent import Agent, Outcome
-    from hoster.node.store import EventId, Store
+    from hoster.node.store import Store
+    from hoster.wire.events import EventId
 
 WATCH_SECONDS = 300
 """How long a boot may take: under emulation, on a busy node."""
 _PORT_MAX = 65535
-_MOST_DIGITS = 18
-"""Of an event's number; SQLite has room for any of these."""
 
 
 class _Node:
@@ -370,12 +370,10 @@ def forget(node: _Node, vps_: str, ipv4: IPv4Address | None) -> Outcome:
 
 
 def _event_id(_context: click.Context, _option: click.Parameter, value: str) -> EventId | int:
-    from hoster.node.store import EventId
-
-    stream, _, number = value.rpartition(":")
-    if not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
-        raise click.BadParameter(f"«{value}» is neither an event's number nor its id")
-    return EventId(stream, int(number)) if stream else int(number)
+    try:
+        return asked_after(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @main.command()
@@ -404,7 +402,7 @@ def events(node: _Node, after: EventId | int, limit: int, as_json: bool) -> None
         _fail(error)
     for event in listed:
         if as_json:
-            click.echo(json.dumps(event.as_json()))
+            click.echo(event.line())
         else:
             details = " ".join(f"{key}={value}" for key, value in event.details.items())
             at = f"{event.at:%Y-%m-%d %H:%M:%S}"
