@@ -17,6 +17,7 @@ from hoster.changes.deployed import DeployedVps
 from hoster.changes.drift import Domain, Kind, NodeFacts, of_node, of_stack
 from hoster.cli import cli
 from hoster.engine import pulumi_cli
+from hoster.fleet import facts as facts_of_nodes
 from hoster.fleet import ssh
 from hoster.fleet.facts import domain_of
 from hoster.fleet.ssh import NoAnswerError, NodeSsh
@@ -182,7 +183,7 @@ def run(
         names = ("paris-1", "roubaix-1")
         nodes = {name: NodeSsh(name, (name,)) for name in names}
         monkeypatch.setattr(ssh, "nodes", lambda _: nodes)
-        monkeypatch.setattr(ssh, "facts", asked)
+        monkeypatch.setattr(facts_of_nodes, "facts", asked)
         arguments = ["--project", str(project.root), "drift", *options]
         done = CliRunner().invoke(cli, arguments)
         return done.exit_code, json.loads(done.stdout) if "--json" in options else done.stdout
