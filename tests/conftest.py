@@ -21,7 +21,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from hoster.catalogue import Company, Smtp
-from hoster.clients import Client, client_of
+from hoster.clients.contact import Client, client_of
 from hoster.ledger import Ledger
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from lxml import etree
 
-from hoster.declarations import FormerDisk
-from hoster.deployed import DeployedVps
+from hoster.changes.deployed import DeployedVps
+from hoster.orders.declarations import FormerDisk
 from hoster.stack.first_boot import Network
 from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from hoster.catalogue import Catalogue
-from hoster.declarations import VpsDeclaration, parse_vps
-from hoster.inventory import load_catalogue
+from hoster.orders.declarations import VpsDeclaration, parse_vps
 from hoster.project import Project
+from hoster.project.inventory import load_catalogue
 
 CHECKOUT = Path(__file__).parents[2]
 RELEASE = "debian-12@20250703-2162"

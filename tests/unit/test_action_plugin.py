@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from hoster.clients import Client
-from hoster.declarations import VpsDeclaration
+from hoster.clients.contact import Client
 from hoster.ledger import Ledger
+from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
 
 CHECKOUT = Path(__file__).parents[2]

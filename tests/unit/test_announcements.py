@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from hoster.announcements import Kind, by_client, of_image, on_nodes, require_overdue
-from hoster.clients import Client
-from hoster.declarations import VpsDeclaration
+from hoster.clients.announcements import Kind, by_client, of_image, on_nodes, require_overdue
+from hoster.clients.contact import Client
 from hoster.errors import ConfigurationError, RuleError
 from hoster.ledger import Ledger, Told
+from hoster.orders.declarations import VpsDeclaration
 
 ZONE = "Europe/Paris"
 DUE = datetime(2026, 3, 10, tzinfo=UTC)

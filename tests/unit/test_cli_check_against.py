@@ -13,9 +13,9 @@ import yaml
 from click.testing import CliRunner
 
 from hoster.cli import cli
-from hoster.declarations import VpsDeclaration
 from hoster.errors import HosterError
 from hoster.ledger import Ledger
+from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
 
 Edit = Callable[[dict[str, Any]], Any]

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from hoster import delivery, pulumi_cli
+from hoster.acts import deliver
 from hoster.cli import cli
+from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError, RuleError
 from hoster.ledger import Ledger
 from hoster.project import Project
@@ -233,7 +234,7 @@ def test_what_is_not_deployed_is_refused_before_any_waiting(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[object] = []
-    monkeypatch.setattr(delivery, "wait_for", lambda *given: waited.append(given))
+    monkeypatch.setattr(deliver, "wait_for", lambda *given: waited.append(given))
 
     with pytest.raises(RuleError, match="acme/mail is declared and not deployed"):
         run("deliver", "acme/mail", "--wait", "600")

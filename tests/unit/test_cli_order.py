@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from hoster import pulumi_cli
 from hoster.cli import cli
-from hoster.clients import client_of
-from hoster.declaration_files import read_all
+from hoster.clients.contact import client_of
+from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError, HosterError, NoRoomError, RuleError
 from hoster.ledger import Ledger
 from hoster.project import Project
+from hoster.project.declarations import read_all
 
 Run = Callable[..., Result]
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

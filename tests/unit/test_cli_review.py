@@ -15,10 +15,10 @@ import time_machine
 import yaml
 from click.testing import CliRunner
 
-from hoster import forge, pulumi_cli
 from hoster.cli import cli
+from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError
-from hoster.project import Project
+from hoster.project import Project, forge
 
 CASES = sorted((Path(__file__).parent / "cases" / "reviews").glob("*.yml"))
 Git = Callable[..., None]

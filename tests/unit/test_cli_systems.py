@@ -14,15 +14,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from hoster import declaration_files, pulumi_cli
-from hoster.cli import act_systems, cli
-from hoster.clients import Client
-from hoster.declarations import VpsDeclaration
+from hoster.cli import act_lifecycle, cli
+from hoster.clients.contact import Client
+from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError, HosterError, NoRoomError, RuleError, ToolError
 from hoster.ledger import Ledger
 from hoster.ledger._session import Sessions
-from hoster.project import Project
-from hoster.systems import volume
+from hoster.orders.declarations import VpsDeclaration
+from hoster.orders.disks import volume
+from hoster.project import Project, declarations, files
 
 WEB = "acme/web"
 TICKET = ("--request", "ticket-4711")
@@ -63,10 +63,10 @@ class PretendedStack:
 
     def deploy(self, project: Project, client: str, *, ended: Collection[str] = ()) -> bool:
         with self.step():
-            declared = declaration_files.read(project.declaration(client)).vps
+            declared = declarations.read(project.declaration(client)).vps
             assert declared or not self.volumes or list(ended) == [WEB]
             before = dict(self.volumes)
-            for vps in declaration_files.read(project.declaration(client)).vps:
+            for vps in declarations.read(project.declaration(client)).vps:
                 domain = f"{vps.client}.{vps.name}"
                 self.runs_on = volume(domain, vps.installation)
                 wanted = {self.runs_on}
@@ -108,13 +108,13 @@ def stack(project: Project, monkeypatch: pytest.MonkeyPatch) -> PretendedStack:
     pretended = PretendedStack(project)
     for name in ("encrypt", "deploy", "unprotect", "remove_stack"):
         monkeypatch.setattr(pulumi_cli, name, getattr(pretended, name))
-    write = declaration_files.write
+    write = files.write
 
     def counted(*arguments: Any) -> None:
         with pretended.step():
             write(*arguments)
 
-    monkeypatch.setattr(declaration_files, "write", counted)
+    monkeypatch.setattr(files, "write", counted)
     transaction = Sessions._transaction
 
     @contextmanager
@@ -131,7 +131,7 @@ def stack(project: Project, monkeypatch: pytest.MonkeyPatch) -> PretendedStack:
 def clock(monkeypatch: pytest.MonkeyPatch, now: datetime) -> list[datetime]:
     """The hour; its one item can be changed."""
     hour = [now]
-    monkeypatch.setattr(act_systems, "_now", lambda: hour[0])
+    monkeypatch.setattr(act_lifecycle, "_now", lambda: hour[0])
     return hour
 
 
@@ -139,7 +139,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, now: datetime) -> list[datetime]:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[EmailMessage]:
     """The mails that a pretended mail server took."""
     taken: list[EmailMessage] = []
-    monkeypatch.setattr("hoster.outbox.send", lambda message, _smtp: taken.append(message))
+    monkeypatch.setattr("hoster.mail.outbox.send", lambda message, _smtp: taken.append(message))
     return taken
 
 
@@ -211,7 +211,7 @@ def ledger_of(project: Project) -> Ledger:
 
 
 def declared_now(project: Project) -> VpsDeclaration:
-    [vps] = declaration_files.read(project.declaration("acme")).vps
+    [vps] = declarations.read(project.declaration("acme")).vps
     return vps
 
 

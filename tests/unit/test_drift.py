@@ -12,13 +12,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from hoster import node_ssh, pulumi_cli
 from hoster.catalogue import Catalogue
+from hoster.changes.deployed import DeployedVps
+from hoster.changes.drift import Domain, Kind, NodeFacts, of_node, of_stack
 from hoster.cli import cli
-from hoster.declarations import VpsDeclaration
-from hoster.deployed import DeployedVps
-from hoster.drift import Domain, Kind, NodeFacts, of_node, of_stack
-from hoster.node_ssh import NoAnswerError, NodeSsh, domain_of
+from hoster.engine import pulumi_cli
+from hoster.fleet import ssh
+from hoster.fleet.facts import domain_of
+from hoster.fleet.ssh import NoAnswerError, NodeSsh
+from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
 from hoster_lab.wire import Rented
 
@@ -179,8 +181,8 @@ def run(
 
         names = ("paris-1", "roubaix-1")
         nodes = {name: NodeSsh(name, (name,)) for name in names}
-        monkeypatch.setattr(node_ssh, "nodes", lambda _: nodes)
-        monkeypatch.setattr(node_ssh, "facts", asked)
+        monkeypatch.setattr(ssh, "nodes", lambda _: nodes)
+        monkeypatch.setattr(ssh, "facts", asked)
         arguments = ["--project", str(project.root), "drift", *options]
         done = CliRunner().invoke(cli, arguments)
         return done.exit_code, json.loads(done.stdout) if "--json" in options else done.stdout

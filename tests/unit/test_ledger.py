@@ -18,11 +18,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, Table, create_engine, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
-from hoster.clients import Client, client_of
+from hoster.clients.contact import Client, client_of
 from hoster.errors import ConfigurationError, ExitCode, RuleError
 from hoster.ledger import FAILED, QUEUED, SENT, Ledger, actor
 from hoster.ledger._engine import LedgerUnreachableError, _configuration, open_engine
-from hoster.ledger._schema import Base, Instant
+from hoster.ledger.tables import Base, Instant
 
 LEASE = timedelta(minutes=5)
 WEB = IPv4Address("203.0.113.17")

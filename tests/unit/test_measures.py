@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hoster.catalogue import IncidentPolicy
 from hoster.errors import ConfigurationError, RuleError
-from hoster.incidents import SUSPENSIONS, Act, Grade, Situation, State, grade
+from hoster.incidents.measures import SUSPENSIONS, Grade, grade
+from hoster.incidents.situation import Act, Situation, State
 from hoster.ledger import Ledger
 
 POLICY = IncidentPolicy()

@@ -16,10 +16,10 @@ from hypothesis import event as tried
 from hypothesis import strategies as st
 
 from hoster.catalogue import Company
-from hoster.clients import Client
+from hoster.clients.contact import Client
 from hoster.ledger import Ledger
-from hoster.mail import compose
-from hoster.node_events import MAILED, AnswerError, NodeEvent, notice, parse
+from hoster.mail.message import compose
+from hoster.wire.events import MAILED, AnswerError, NodeEvent, notice, parse
 
 STREAM, OTHER = "a" * 32, "b" * 32
 DETAILS = {

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from hoster.node import store as module
 from hoster.node.cli import main
-from hoster.node.errors import NodeError, UnknownVpsError
-from hoster.node.ruleset import Measures
+from hoster.node.errors import UnknownVpsError
+from hoster.node.kernel.vps_elements import Measures
 from hoster.node.store import FIRST_CLASS, VERSION, EventId, Known, Measure, Store
-from hoster.node.vps import Vps
+from hoster.wire.errors import NodeError
+from hoster.wire.vps import Vps
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hoster.addresses import mac_address, tap_name
 from hoster.catalogue import NAME, Plan
-from hoster.node.errors import InvalidMetadataError
-from hoster.node.vps import MAX_XML_BYTES, Vps, parsed_metadata, vps_of_domain
-from hoster.stack.metadata import VpsMetadata, metadata_xml
+from hoster.wire.errors import InvalidMetadataError
+from hoster.wire.metadata import VpsMetadata, metadata_xml
+from hoster.wire.names import mac_address, tap_name
+from hoster.wire.vps import MAX_XML_BYTES, Vps, parsed_metadata, vps_of_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

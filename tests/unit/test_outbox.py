@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hoster import mail
 from hoster.catalogue import Company
 from hoster.ledger import FAILED, QUEUED, SENT, Ledger
-from hoster.outbox import LEASE, LONGEST_PAUSE, MOST_ATTEMPTS, pause, send_due
+from hoster.mail import message as mail
+from hoster.mail.outbox import LEASE, LONGEST_PAUSE, MOST_ATTEMPTS, pause, send_due
 
 if TYPE_CHECKING:
     from conftest import MailServer

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hoster.engine.rollout import Journal, Outcome, Result, report, run
 from hoster.errors import ToolError
-from hoster.rollout import Journal, Outcome, Result, report, run
 
 CLIENTS = [f"client-{number}" for number in range(20)]
 

@@ -57,7 +57,7 @@ def catalogue() -> Catalogue:
     Raises:
         InventoryError: it is not valid.
     """
-    from hoster.inventory import load_catalogue
+    from hoster.project.inventory import load_catalogue
 
     return load_catalogue(project().inventory)
 
@@ -159,6 +159,6 @@ class VpsName(_Completed[tuple[str, str]]):
 
     def names(self) -> Iterable[str]:
         """Return the declared names."""
-        from hoster.declaration_files import read_all
+        from hoster.project.declarations import read_all
 
         return [vps.full_name for vps in read_all(project())]

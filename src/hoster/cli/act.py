@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from hoster.cli import _common, act_systems
-from hoster.incidents import KINDS, SEVERITIES, SUSPENSIONS
+from hoster.cli import _common, act_lifecycle
+from hoster.incidents.measures import KINDS, SEVERITIES, SUSPENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hoster.incidents import Measure
+    from hoster.incidents.measures import Measure
     from hoster.ledger import Ledger, Wanted
 
 
@@ -78,7 +78,7 @@ def quarantine(
     Example:
       hoster act quarantine acme/web --kind hacked --evidence ticket-4711 --hours 24
     """
-    from hoster.announcements import require_overdue
+    from hoster.clients.announcements import require_overdue
 
     now = _now()
     until = now + timedelta(hours=hours) if hours is not None else None
@@ -133,7 +133,7 @@ def suspend(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
     Example:
       hoster act suspend acme/web --reason unpaid --note invoice-2026-117
     """
-    from hoster import proofs
+    from hoster.clients import proofs
 
     now = _now()
 
@@ -157,7 +157,7 @@ def resume(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
     Example:
       hoster act resume acme/web --reason unpaid
     """
-    from hoster import proofs
+    from hoster.clients import proofs
 
     now = _now()
 
@@ -178,9 +178,9 @@ def enforce_proofs(dry_run: bool) -> None:
     Example:
       hoster act proofs --dry-run
     """
-    from hoster import proofs
-    from hoster.declaration_files import read_all
+    from hoster.clients import proofs
     from hoster.ledger import Ledger
+    from hoster.project.declarations import read_all
 
     project, now = _common.project(), _now()
     node_of = {vps.full_name: vps.node for vps in read_all(project)}
@@ -231,8 +231,8 @@ def done(measures: tuple[int, ...]) -> None:
     Example:
       hoster act done 17 18
     """
-    from hoster import outbox
     from hoster.ledger import Ledger
+    from hoster.mail import outbox
 
     content = _common.catalogue()
     with Ledger.open(_common.project().ledger_url) as ledger:
@@ -309,9 +309,9 @@ def _chosen(names: tuple[str, ...], nodes: str | None, images: str | None) -> Ch
         ConfigurationError: one of them is not declared, or a node or image is unknown; near names
             are told.
     """
-    from hoster.declaration_files import read_all
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project.declarations import read_all
 
     if not (names or nodes or images):
         raise click.UsageError("name VPSs, as in acme/web, or choose them by --node or --image")
@@ -339,5 +339,5 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-for _command in act_systems.COMMANDS:
+for _command in act_lifecycle.COMMANDS:
     act.add_command(_command)

@@ -81,10 +81,10 @@ def maintenance(
     Example:
       hoster announce maintenance --node paris-1 --start 2026-12-01T22:00 --hours 2
     """
-    from hoster.announcements import Kind, on_nodes
-    from hoster.declaration_files import read_all
+    from hoster.clients.announcements import Kind, on_nodes
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project.declarations import read_all
 
     content = _common.catalogue()
     for node in nodes:
@@ -121,10 +121,10 @@ def update(image: str, due: datetime, what: str, dry_run: bool, as_json: bool) -
     Example:
       hoster announce update --image debian-12 --due 2026-12-10 --what "openssl, DSA-5999"
     """
-    from hoster.announcements import Kind, of_image
-    from hoster.declaration_files import read_all
+    from hoster.clients.announcements import Kind, of_image
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project.declarations import read_all
 
     images = _common.catalogue().images
     if image not in images:
@@ -196,8 +196,8 @@ def _local(when: datetime) -> datetime:
 
 
 def _told(tell: Callable[[Ledger, str], Told], *, dry_run: bool, as_json: bool) -> None:
-    from hoster import outbox
     from hoster.ledger import Ledger
+    from hoster.mail import outbox
 
     content = _common.catalogue()
     with Ledger.open(_common.project().ledger_url) as ledger:

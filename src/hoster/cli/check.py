@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hoster.catalogue import Catalogue
-    from hoster.declarations import Declarations
+    from hoster.changes.rules import Finding
+    from hoster.orders.declarations import Declarations
     from hoster.project import Project
-    from hoster.rules import Finding
 
 
 @click.command()
@@ -55,8 +55,9 @@ def judge(against: str | None) -> tuple[Declarations, list[dict[str, Any]]]:
     Raises:
         ConfigurationError: the inventory is not valid, or there is no such ref.
     """
-    from hoster import rules, yaml_files
-    from hoster.declaration_files import read_all
+    from hoster.changes import rules
+    from hoster.project import yaml_files
+    from hoster.project.declarations import read_all
 
     project, catalogue = _common.project(), _common.catalogue()
     declared = read_all(project)
@@ -98,12 +99,13 @@ def _changed(
     project: Project, ref: str, catalogue: Catalogue, declared: Declarations
 ) -> list[Finding]:
     """Return what the change since *ref* breaks."""
-    from hoster import change_rules, touched
+    from hoster.changes import since
+    from hoster.project import git
 
-    before = touched.before(project, ref)
+    before = git.before(project, ref)
     if before is None:
         return []
-    return change_rules.check(
+    return since.check(
         before,
         catalogue,
         declared,
@@ -113,6 +115,6 @@ def _changed(
 
 
 def _place(file: Path, keys: tuple[str, ...]) -> str:
-    from hoster import yaml_files
+    from hoster.project import yaml_files
 
     return f"{file}:{yaml_files.line_of(file, keys)}"

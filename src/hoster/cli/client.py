@@ -59,7 +59,7 @@ def add(name: str, dry_run: bool, as_json: bool, **fields: str | None) -> None:
         --postal-code 75010 --city Paris --country FR --phone "01 99 00 12 34" \\
         --email ada@example.org --language fr
     """
-    from hoster.clients import client_of
+    from hoster.clients.contact import client_of
     from hoster.ledger import Ledger
 
     given = {field: value for field, value in fields.items() if value is not None}
@@ -90,7 +90,7 @@ def edit(name: str, dry_run: bool, as_json: bool, **fields: str | None) -> None:
     Example:
       hoster client edit acme --email ops@acme.example
     """
-    from hoster.clients import client_of
+    from hoster.clients.contact import client_of
     from hoster.ledger import Ledger
 
     given = {field: value or None for field, value in fields.items() if value is not None}

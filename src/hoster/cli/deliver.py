@@ -12,8 +12,8 @@ from hoster.cli import _common
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from hoster.declarations import VpsDeclaration
     from hoster.ledger import Ledger
+    from hoster.orders.declarations import VpsDeclaration
 
 
 @click.command()
@@ -74,9 +74,9 @@ def _end(states: set[str]) -> None:
 
 
 def _chosen(names: tuple[tuple[str, str], ...], *, everybody: bool) -> list[VpsDeclaration]:
-    from hoster.declaration_files import read_all
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project.declarations import read_all
 
     declared = read_all(_common.project())
     if everybody:
@@ -92,10 +92,11 @@ def _chosen(names: tuple[tuple[str, str], ...], *, everybody: bool) -> list[VpsD
 def _deliver(
     chosen: list[VpsDeclaration], seconds: int, *, everybody: bool, dry_run: bool
 ) -> list[dict[str, Any]]:
-    from hoster import delivery, outbox
+    from hoster.acts import deliver as delivery
+    from hoster.engine.pulumi_cli import stack_outputs
     from hoster.errors import RuleError
     from hoster.ledger import Ledger
-    from hoster.pulumi_cli import stack_outputs
+    from hoster.mail import outbox
 
     project, content = _common.project(), _common.catalogue()
     outputs = {client: stack_outputs(project, client) for client in {vps.client for vps in chosen}}

@@ -14,9 +14,9 @@ from hoster.cli import _common
 
 if TYPE_CHECKING:
     from hoster.catalogue import Catalogue
-    from hoster.declarations import Declarations, VpsDeclaration
-    from hoster.drift import Finding
-    from hoster.node_ssh import NodeSsh
+    from hoster.changes.drift import Finding
+    from hoster.fleet.ssh import NodeSsh
+    from hoster.orders.declarations import Declarations, VpsDeclaration
     from hoster.project import Project
 
 
@@ -39,9 +39,9 @@ def drift(stacks: bool, timeout: float, at_once: int, as_json: bool) -> None:
     \b
     Exit codes: 0 all is as declared; 7 something is not; 4 a node did not answer.
     """
-    from hoster import node_ssh
-    from hoster.declaration_files import read_sound
     from hoster.errors import ExitCode
+    from hoster.fleet import ssh
+    from hoster.project.declarations import read_sound
 
     project, catalogue = _common.project(), _common.catalogue()
     declared = read_sound(project)
@@ -51,7 +51,7 @@ def drift(stacks: bool, timeout: float, at_once: int, as_json: bool) -> None:
     with ThreadPoolExecutor(at_once) as pool:
         asked = [
             pool.submit(_of_node, node, by_node[node.name], catalogue, timeout)
-            for node in node_ssh.nodes(project).values()
+            for node in ssh.nodes(project).values()
         ]
         answers = [one.result() for one in asked]
     found = [finding for findings, _, _ in answers for finding in findings]
@@ -81,20 +81,20 @@ def _of_node(
     node: NodeSsh, mine: list[VpsDeclaration], catalogue: Catalogue, timeout: float
 ) -> tuple[list[Finding], str, str]:
     """Return what of a node is not as *mine* say, its name, and why it did not answer."""
-    from hoster import drift as rules
-    from hoster import node_ssh
+    from hoster.changes import drift as rules
     from hoster.errors import HosterError
+    from hoster.fleet.facts import facts
 
     try:
-        facts = node_ssh.facts(node, seconds=timeout)
+        found = facts(node, seconds=timeout)
     except HosterError as error:
         return [], node.name, error.message
-    return rules.of_node(facts, mine, catalogue), node.name, ""
+    return rules.of_node(found, mine, catalogue), node.name, ""
 
 
 def _of_stacks(project: Project, declared: Declarations, catalogue: Catalogue) -> list[Finding]:
-    from hoster import drift as rules
-    from hoster import pulumi_cli, rollout
+    from hoster.changes import drift as rules
+    from hoster.engine import pulumi_cli, rollout
 
     with ThreadPoolExecutor(rollout.most_at_once()) as pool:
         outputs = pool.map(

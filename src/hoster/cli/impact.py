@@ -13,7 +13,7 @@ from hoster.cli import _common
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hoster.impact import NodeRoom, Reached, Side
+    from hoster.changes.impact import NodeRoom, Reached, Side
 
 _COLUMNS = ("vps", "plan", "how", "EUR a month", "EUR until", "what changes")
 _ROOM = ("node", "disk GiB", "RAM MiB", "vCPU", "Mbit/s")
@@ -36,7 +36,7 @@ def impact(against: str, markdown: bool, as_json: bool) -> None:
       hoster impact --against origin/main
       hoster impact --against origin/main --markdown
     """
-    from hoster import impact as rules
+    from hoster.changes import impact as rules
 
     if markdown:
         click.echo(in_markdown(against))
@@ -71,7 +71,7 @@ def in_markdown(against: str) -> str:
 
 
 def _compared(ref: str) -> tuple[list[Reached], list[NodeRoom]]:
-    from hoster import impact as rules
+    from hoster.changes import impact as rules
 
     old, new = _sides(ref)
     return rules.reached(old, new, datetime.now(UTC)), rules.rooms(old, new)
@@ -84,7 +84,7 @@ def _tables(
 
 
 def _sums(found: Sequence[Reached]) -> str:
-    from hoster import impact as rules
+    from hoster.changes import impact as rules
 
     month, pro_rata = rules.total(found)
     vps = _common.counted(len(found), "VPS")
@@ -93,13 +93,13 @@ def _sums(found: Sequence[Reached]) -> str:
 
 def _sides(ref: str) -> tuple[Side, Side]:
     """Return what *ref* says and what is declared now; what does not differ is read once."""
-    from hoster import touched
-    from hoster.declaration_files import read_sound
-    from hoster.impact import Side
+    from hoster.changes.impact import Side
+    from hoster.project import git
+    from hoster.project.declarations import read_sound
 
     project, catalogue = _common.project(), _common.catalogue()
     declared = {vps.full_name: vps for vps in read_sound(project)}
-    before = touched.before(project, ref)
+    before = git.before(project, ref)
     if before is None:
         return Side(catalogue, {}), Side(catalogue, {})
     same = {name: vps for name, vps in declared.items() if vps.client not in before.differing}

@@ -9,7 +9,7 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from hoster.incidents import Incident, Measure
+    from hoster.incidents.measures import Incident, Measure
 
 
 @click.command()

@@ -10,8 +10,8 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from hoster.declarations import VpsDeclaration
-    from hoster.ordering import Order
+    from hoster.orders.declarations import VpsDeclaration
+    from hoster.orders.ordering import Order
     from hoster.project import Project
 
 
@@ -58,7 +58,7 @@ def order(
     \b
     Exit codes: 0 declared (or declared already, just so); 2 not valid; 4 no room; 5 a rule.
     """
-    from hoster.ordering import Order
+    from hoster.orders.ordering import Order
 
     wish = Order(
         *name,
@@ -98,12 +98,14 @@ def _place(project: Project, wish: Order, *, dry_run: bool) -> tuple[VpsDeclarat
     """
     from datetime import UTC, datetime
 
-    from hoster import declaration_files, ordering, pulumi_cli
+    from hoster.engine import pulumi_cli
     from hoster.ledger import Ledger
+    from hoster.orders import ordering
+    from hoster.project import declarations, files
 
     content, now = _common.catalogue(), datetime.now(UTC)
-    with declaration_files.exclusive(project), Ledger.open(project.ledger_url) as ledger:
-        declared = declaration_files.read_sound(project)
+    with declarations.exclusive(project), Ledger.open(project.ledger_url) as ledger:
+        declared = declarations.read_sound(project)
         existing = declared.find(wish.full_name)
         if existing:
             _refuse_differences(wish, existing)
@@ -124,13 +126,13 @@ def _place(project: Project, wish: Order, *, dry_run: bool) -> tuple[VpsDeclarat
         pulumi_cli.ensure_stack(project, vps.client)
         sealed = pulumi_cli.encrypt(project, vps.client, codes.password_hash)
         file = project.declaration(vps.client)
-        declaration_files.write(file, declaration_files.added(file, vps, sealed))
+        files.write(file, declarations.added(file, vps, sealed))
     return vps, True
 
 
 def _refuse_differences(wish: Order, existing: VpsDeclaration) -> None:
     from hoster.errors import RuleError
-    from hoster.ordering import differences
+    from hoster.orders.ordering import differences
 
     if found := differences(wish, existing):
         raise RuleError(
@@ -142,7 +144,7 @@ def _refuse_differences(wish: Order, existing: VpsDeclaration) -> None:
 
 def _public_key(key: str) -> str:
     from hoster.errors import ConfigurationError
-    from hoster.ssh_keys import checked
+    from hoster.orders.ssh_keys import checked
 
     file = Path(key).expanduser()
     try:

@@ -61,7 +61,7 @@ def send(as_json: bool) -> None:
     """
     from hoster.errors import ExitCode
     from hoster.ledger import Ledger
-    from hoster.outbox import send_due
+    from hoster.mail.outbox import send_due
 
     with Ledger.open(_common.project().ledger_url) as ledger:
         report = send_due(ledger, _common.catalogue().company, lambda: datetime.now(UTC))

@@ -12,8 +12,8 @@ from hoster.cli import _common
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hoster.clients.proofs import Demand
     from hoster.ledger import Ledger
-    from hoster.proofs import Demand
 
 
 @click.group(invoke_without_command=True)
@@ -109,8 +109,8 @@ def _each(
     as_json: bool,
 ) -> None:
     """Do it for all clients or, where one of them cannot be, for none; send the mails."""
-    from hoster import outbox
     from hoster.ledger import Ledger
+    from hoster.mail import outbox
 
     with Ledger.open(_common.project().ledger_url) as ledger:
         with ledger.together(dry_run=dry_run):

@@ -25,19 +25,20 @@ def resize(name: tuple[str, str], plan: str, dry_run: bool, as_json: bool) -> No
     """
     from difflib import unified_diff
 
-    from hoster import declaration_files, ordering
+    from hoster.orders import ordering
+    from hoster.project import declarations, files
 
     project, content, full_name = _common.project(), _common.catalogue(), "/".join(name)
     file = project.declaration(name[0])
-    with declaration_files.exclusive(project):
-        declared = declaration_files.read_sound(project)
+    with declarations.exclusive(project):
+        declared = declarations.read_sound(project)
         vps = ordering.resized(content, declared, full_name, plan)
         before = file.read_text(encoding="utf-8")
         was = declared.find(full_name)
         changed = was is not None and was.plan != plan
-        after = declaration_files.with_plan(file, vps.name, plan) if changed else before
+        after = declarations.with_plan(file, vps.name, plan) if changed else before
         if changed and not dry_run:
-            declaration_files.write(file, after)
+            files.write(file, after)
     diff = "".join(
         unified_diff(before.splitlines(True), after.splitlines(True), file.name, file.name)
     )

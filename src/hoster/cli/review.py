@@ -13,8 +13,8 @@ from hoster.cli import _common
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from hoster.changes.comment import Section
     from hoster.project import Project
-    from hoster.reviews import Section
 
 
 @click.command()
@@ -44,7 +44,7 @@ def review(
       hoster review --against origin/main
       scripts/review-change --against HEAD^1 --comment
     """
-    from hoster import reviews
+    from hoster.changes import comment as reviews
 
     sections: list[Section] = []
     for one in _sections(_common.project(), against, parallel, stacks=not no_preview):
@@ -65,7 +65,7 @@ def review(
     else:
         click.echo(reviews.comment(sections, sys.maxsize), nl=False)
     if comment:
-        from hoster.forge import Discussion
+        from hoster.project.forge import Discussion
 
         changed = Discussion.of(os.environ).say(text)
         _common.say(
@@ -85,8 +85,8 @@ def _sections(
 
 
 def _section(title: str, look: Callable[[], tuple[str, bool]]) -> Section:
+    from hoster.changes.comment import Section, fenced
     from hoster.errors import ExitCode, HosterError
-    from hoster.reviews import Section, fenced
 
     _common.say(f"{title} ...")
     try:
@@ -97,8 +97,8 @@ def _section(title: str, look: Callable[[], tuple[str, bool]]) -> Section:
 
 
 def _rules(against: str) -> tuple[str, bool]:
+    from hoster.changes.comment import fenced
     from hoster.cli import check
-    from hoster.reviews import fenced
 
     declared, rows = check.judge(against)
     if rows:
@@ -113,10 +113,11 @@ def _impact(against: str) -> tuple[str, bool]:
 
 
 def _preview(project: Project, against: str, parallel: int | None) -> tuple[str, bool]:
-    from hoster import rollout, touched
     from hoster.cli import stacks
+    from hoster.engine import rollout
+    from hoster.project import git
 
-    clients = touched.clients_since(project, against)
+    clients = git.clients_since(project, against)
     outcomes, seen = stacks.look_at(clients, parallel)
     good = all(one.result in rollout.GOOD for one in outcomes)
     return stacks.in_markdown(outcomes, seen).rstrip(), good

@@ -10,7 +10,7 @@ from hoster.cli import _common
 
 if TYPE_CHECKING:
     from hoster.catalogue import Catalogue
-    from hoster.declarations import VpsDeclaration
+    from hoster.orders.declarations import VpsDeclaration
 
 
 @click.command()
@@ -28,9 +28,9 @@ def show(name: str | None, deployed: bool, as_json: bool) -> None:
       hoster show acme
       hoster show acme/web --deployed --json
     """
-    from hoster.declaration_files import read_all
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project.declarations import read_all
 
     declared = list(read_all(_common.project()))
     chosen = [vps for vps in declared if name in {None, vps.client, vps.full_name}]
@@ -97,7 +97,7 @@ def _say_record(row: dict[str, Any]) -> None:
 
 
 def _row(vps: VpsDeclaration, content: Catalogue) -> dict[str, Any]:
-    from hoster import addresses
+    from hoster.wire import names
 
     plan = content.plans.get(vps.plan)
     return {
@@ -110,14 +110,14 @@ def _row(vps: VpsDeclaration, content: Catalogue) -> dict[str, Any]:
         "location": vps.location,
         "node": vps.node,
         "ipv4": str(vps.ipv4),
-        "tap": addresses.tap_name(vps.ipv4),
-        "mac": addresses.mac_address(vps.ipv4),
+        "tap": names.tap_name(vps.ipv4),
+        "mac": names.mac_address(vps.ipv4),
         "term_months": vps.term_months,
     }
 
 
 def _add_deployed(rows: list[dict[str, Any]], clients: set[str]) -> None:
-    from hoster.pulumi_cli import stack_outputs
+    from hoster.engine.pulumi_cli import stack_outputs
 
     outputs = {
         client: stack_outputs(_common.project(), client).get("vps", {}) for client in clients

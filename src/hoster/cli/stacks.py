@@ -20,9 +20,9 @@ from hoster.cli import _common
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from hoster.previews import Preview
+    from hoster.changes.previews import Preview
+    from hoster.engine.rollout import Outcome
     from hoster.project import Project
-    from hoster.rollout import Outcome
 
 
 def _on_stacks(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,7 +56,7 @@ def preview(clients: list[str], parallel: int | None, markdown: bool, as_json: b
       hoster preview acme
       scripts/preview-changes --against origin/main --markdown
     """
-    from hoster import rollout
+    from hoster.engine import rollout
     from hoster.errors import ExitCode
 
     outcomes, seen = look_at(clients, parallel)
@@ -72,8 +72,9 @@ def look_at(
     clients: Sequence[str], parallel: int | None = None
 ) -> tuple[list[Outcome], dict[str, Preview]]:
     """Ask what `pulumi up` would do to each of *clients*; return what was judged of it, and it."""
-    from hoster import previews, pulumi_cli, rollout
-    from hoster.rollout import Outcome, Result
+    from hoster.changes import previews
+    from hoster.engine import pulumi_cli, rollout
+    from hoster.engine.rollout import Outcome, Result
 
     project = _common.project()
     ended = _common.terminated(project)
@@ -121,10 +122,10 @@ def apply(
       hoster apply acme beta
       scripts/apply-changes --against HEAD~1 --report apply.json
     """
-    from hoster import pulumi_cli, rollout
-    from hoster.declaration_files import write
+    from hoster.engine import pulumi_cli, rollout
+    from hoster.engine.rollout import Journal, Outcome, Result
     from hoster.errors import ExitCode
-    from hoster.rollout import Journal, Outcome, Result
+    from hoster.project.files import write
 
     project = _common.project()
     journal, shared = Journal(project.state / "apply.json"), _shared_digest(project)
@@ -190,16 +191,16 @@ def _clients(names: tuple[str, ...], against: str | None, *, every: bool) -> lis
     Raises:
         ConfigurationError: one of them is unknown; near names are told.
     """
-    from hoster import declaration_files, touched
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project import declarations, git
 
     if sum((bool(names), bool(against), every)) != 1:
         raise click.UsageError("name clients, or say --against REF, or --all")
     project = _common.project()
     if against:
-        return touched.clients_since(project, against)
-    known = declaration_files.clients(project)
+        return git.clients_since(project, against)
+    known = declarations.clients(project)
     for name in names:
         if name not in known:
             raise ConfigurationError(f"nothing is declared for a client {name}{near(name, known)}")
@@ -208,8 +209,8 @@ def _clients(names: tuple[str, ...], against: str | None, *, every: bool) -> lis
 
 def _vanished(project: Project, client: str) -> Outcome:
     """Say what it means that a client's declaration is gone."""
-    from hoster import pulumi_cli
-    from hoster.rollout import Outcome, Result
+    from hoster.engine import pulumi_cli
+    from hoster.engine.rollout import Outcome, Result
 
     held = pulumi_cli.stack_outputs(project, client).get("vps", {})
     if not held:
@@ -267,7 +268,7 @@ def _what(one: dict[str, Any]) -> list[str]:
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:
-    from hoster import rollout
+    from hoster.engine import rollout
 
     counts = rollout.report(outcomes)["counts"]
     if not counts:

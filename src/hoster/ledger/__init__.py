@@ -8,23 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, or_, select, update
 
-from hoster.access import AccessCodes, generate
-from hoster.clients import Client
+from hoster.clients.contact import Client
 from hoster.errors import ConfigurationError, RuleError
 from hoster.ledger._announcements import Announcements, Told
 from hoster.ledger._engine import forget
 from hoster.ledger._measures import Confirmed, Measures, Wanted
 from hoster.ledger._proofs import Proofs
-from hoster.ledger._schema import (
-    AccessCodeRow,
-    ClientRow,
-    MailRow,
-    NodeEventRow,
-    ReleasedAddressRow,
-)
 from hoster.ledger._session import FAILED, QUEUED, SENT, actor, client_row, note, queue
 from hoster.ledger._systems import Systems, require_unseen
-from hoster.node_events import Collected, NodeEvent, notice
+from hoster.ledger.tables import AccessCodeRow, ClientRow, MailRow, NodeEventRow, ReleasedAddressRow
+from hoster.orders.access import AccessCodes, generate
+from hoster.wire.events import Collected, NodeEvent, notice
 
 __all__ = [
     "FAILED",

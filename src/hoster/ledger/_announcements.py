@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from hoster.announcements import Announcement, Concerned, Kind, by_client
+from hoster.clients.announcements import Announcement, Concerned, Kind, by_client
 from hoster.errors import ConfigurationError
-from hoster.ledger._schema import AnnouncementRow, ClientRow, ConcernedRow
 from hoster.ledger._session import Sessions, actor, note, queue
+from hoster.ledger.tables import AnnouncementRow, ClientRow, ConcernedRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from hoster import audit
 from hoster.errors import ConfigurationError, RuleError
-from hoster.incidents import (
-    Act,
-    Incident,
-    Measure,
-    Situation,
-    grade,
-    require_reconnection,
-)
-from hoster.ledger._schema import (
+from hoster.incidents.measures import Incident, Measure, grade, require_reconnection
+from hoster.incidents.situation import Act, Situation
+from hoster.ledger import audit
+from hoster.ledger._session import Sessions, actor, note, queue
+from hoster.ledger.tables import (
     ClientRow,
     EventRow,
     IncidentRow,
@@ -25,7 +20,6 @@ from hoster.ledger._schema import (
     ReinstallRow,
     TerminationRow,
 )
-from hoster.ledger._session import Sessions, actor, note, queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from hoster.clients.proofs import Demand
 from hoster.errors import RuleError
-from hoster.ledger._schema import MailRow, ProofDemandRow
 from hoster.ledger._session import Sessions, actor, client_row, note, queue
-from hoster.proofs import Demand
+from hoster.ledger.tables import MailRow, ProofDemandRow
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hoster import audit
 from hoster.errors import ConfigurationError
+from hoster.ledger import audit
 from hoster.ledger._engine import READS_ONLY, migrate, open_engine
-from hoster.ledger._schema import ClientRow, EventRow, MailRow
+from hoster.ledger.tables import ClientRow, EventRow, MailRow
 from hoster.problems import near
 
 if TYPE_CHECKING:

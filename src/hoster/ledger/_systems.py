@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from hoster.access import AccessCodes, generate
 from hoster.errors import ConfigurationError, RuleError
-from hoster.incidents import Act
+from hoster.incidents.situation import Act
 from hoster.ledger._measures import Confirmed, confirm, left, measure, situation, unwant
-from hoster.ledger._schema import (
+from hoster.ledger._session import SENT, Sessions, actor, note, queue
+from hoster.ledger.tables import (
     AccessCodeRow,
     ClientRow,
     IncidentRow,
@@ -21,8 +21,8 @@ from hoster.ledger._schema import (
     ReleasedAddressRow,
     TerminationRow,
 )
-from hoster.ledger._session import SENT, Sessions, actor, note, queue
-from hoster.systems import Reinstall, Termination
+from hoster.orders.access import AccessCodes, generate
+from hoster.orders.systems import Reinstall, Termination
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from hoster.incidents import Measure
+    from hoster.incidents.measures import Measure
 
 
 class Systems(Sessions):

@@ -8,21 +8,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hoster.addresses import tap_name
-from hoster.node import elements, ruleset, shaping, usage
-from hoster.node.elements import Counter, Quota
-from hoster.node.errors import KernelError, NodeError, UnknownVpsError
+from hoster.billing import cycles
+from hoster.node import quota
+from hoster.node.errors import KernelError, UnknownVpsError
+from hoster.node.kernel import guarantee, netlink, vps_elements
+from hoster.node.kernel.netlink import Counter, Quota
 from hoster.node.store import Known, Measure
-from hoster.node.vps import vps_of_domain
+from hoster.wire.errors import NodeError
+from hoster.wire.names import tap_name
+from hoster.wire.vps import vps_of_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from ipaddress import IPv4Address
 
-    from hoster.node.ruleset import Elements, Place
-    from hoster.node.shaping import Shaping
+    from hoster.node.kernel.guarantee import Shaping
+    from hoster.node.kernel.vps_elements import Elements, Place
     from hoster.node.store import Store
-    from hoster.node.vps import Vps
+    from hoster.wire.vps import Vps
 
 GRACE = timedelta(seconds=60)
 """A VPS whose hook ran this lately may not have its tap yet."""
@@ -46,7 +49,7 @@ class Config:
 
     def shaping(self) -> Shaping:
         """The uplink as the role `bandwidth` describes it."""
-        return shaping.Shaping.read(self.folder / "bandwidth.json")
+        return guarantee.Shaping.read(self.folder / "bandwidth.json")
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Agent:
     def _started(self, vps: Vps) -> Known:
         """Return the VPS as it is from now on; a new client of an address starts with nothing."""
         now, known = self._clock(), self._store.get(vps.tap)
-        cycle = usage.cycle_start(vps.anchor, vps.timezone, now)
+        cycle = cycles.cycle_start(vps.anchor, vps.timezone, now)
         if known is None or known.vps.full_name != vps.full_name:
             minor = known.class_minor if known else self._store.free_class()
             self._store.append(now, "vps-new", vps.full_name, ipv4=str(vps.ipv4), plan=vps.plan)
@@ -158,11 +161,11 @@ class Agent:
 
     def _drop_counts(self, known: Known) -> None:
         """Take away what the rules themselves noted of a VPS: refusals, and its buckets."""
-        changes = elements.Transaction()
-        for name, key in ruleset.noted(known.vps, known.class_minor):
-            element = elements.element_with_key(*ruleset.FILTER, name, key)
+        changes = netlink.Transaction()
+        for name, key in vps_elements.noted(known.vps, known.class_minor):
+            element = netlink.element_with_key(*vps_elements.FILTER, name, key)
             if element is not None:
-                changes.delete(*ruleset.FILTER, [element])
+                changes.delete(*vps_elements.FILTER, [element])
         changes.commit()
 
     # -- measures (C4.11)
@@ -231,33 +234,33 @@ class Agent:
         reset the kernel's, it goes on from what is known.
         """
         enforced = known.enforced
-        desired = ruleset.elements_of(enforced) if known.running else {}
+        desired = vps_elements.elements_of(enforced) if known.running else {}
         blocked = {*also_blocked, *enforced.measures.blocked}
-        places = {*ruleset.places_of(known.vps, blocked), *desired}
+        places = {*vps_elements.places_of(known.vps, blocked), *desired}
         current = {
             place: element
             for place in places
-            if (element := elements.element_with_key(*place[0], *place[1:])) is not None
+            if (element := netlink.element_with_key(*place[0], *place[1:])) is not None
         }
-        metered = ruleset.metered(known.vps)
+        metered = vps_elements.metered(known.vps)
         kernel = _count(current.get(metered))
         behind = kernel is not None and kernel < known.used_bytes
-        changes = ruleset.transaction(current, [desired], {metered} if anew or behind else ())
+        changes = vps_elements.transaction(current, [desired], {metered} if anew or behind else ())
         if known.running:
             # Before the way is open, so that there is no moment without a guarantee.
-            shaping.enforce(self._config.shaping(), [enforced])
+            guarantee.enforce(self._config.shaping(), [enforced])
         changes.commit()
         if not known.running:
-            shaping.release(self._config.shaping(), [known.class_minor])
+            guarantee.release(self._config.shaping(), [known.class_minor])
         return bool(changes)
 
     def _used(self, known: Known) -> int:
         """Return the cycle's volume of a VPS: what the kernel counts, or what is kept."""
-        table, name, key = ruleset.metered(known.vps)
-        element = elements.element_with_key(*table, name, key)
+        table, name, key = vps_elements.metered(known.vps)
+        element = netlink.element_with_key(*table, name, key)
         if element is None or not isinstance(element.statement, Quota):
             return known.used_bytes
-        return usage.counted(known.used_bytes, element.statement.used_bytes)
+        return quota.counted(known.used_bytes, element.statement.used_bytes)
 
     def known(self) -> list[Known]:
         """Return every VPS that was on this node, its volume as the kernel counts it now."""
@@ -276,11 +279,11 @@ class Agent:
             changes, running = self._restored()
         return Outcome(bool(changes), "", f"{len(running)} VPSs are on the network")
 
-    def _restored(self) -> tuple[elements.Transaction, list[Known]]:
+    def _restored(self) -> tuple[netlink.Transaction, list[Known]]:
         self._load()
         running = [known for known in self._store.all() if known.running]
-        shaping.enforce(self._config.shaping(), [known.enforced for known in running])
-        changes = ruleset.transaction(_current(), _desired(running))
+        guarantee.enforce(self._config.shaping(), [known.enforced for known in running])
+        changes = vps_elements.transaction(_current(), _desired(running))
         changes.commit()
         return changes, running
 
@@ -300,7 +303,7 @@ class Agent:
                 raise KernelError(f"nft --file {path}: {done.stderr.strip()}")
             if path == self._config.rules[0]:
                 # The uplink's classes, before a rule names their device.
-                shaping.prepare(self._config.shaping())
+                guarantee.prepare(self._config.shaping())
 
     # -- every few seconds
 
@@ -317,11 +320,11 @@ class Agent:
             turned = self._turned(known, domains, current)
             recount = self._recounted(turned, current)
             running = [one for one in turned.values() if one.running]
-            changes = ruleset.transaction(current, _desired(running), recount)
+            changes = vps_elements.transaction(current, _desired(running), recount)
             # As in `_enforce`: nobody is let in before its guarantee is there.
             shaped, idle = self._reshape(running, there)
             changes.commit()
-            shaping.release(self._config.shaping(), idle)
+            guarantee.release(self._config.shaping(), idle)
             for tap, one in turned.items():
                 if one != known.get(tap):
                     self._store.put(one)
@@ -331,25 +334,25 @@ class Agent:
         text = f"{len(running)} VPSs on the network, {len(changes.added)} elements written"
         return Outcome(repaired, "", text)
 
-    def _sound(self) -> tuple[bool, shaping.Classes]:
+    def _sound(self) -> tuple[bool, guarantee.Classes]:
         """Return whether the rules had to be loaded again, and the classes that are there then.
 
         Rules are gone that somebody emptied, classes with an uplink that is another than before.
         """
         config = self._config.shaping()
         try:
-            for table, names in ruleset.SETS.items():
+            for table, names in vps_elements.SETS.items():
                 for name in names:
-                    elements.require_set(*table, name)
-            there = shaping.every_class(config)
-            if shaping.are_prepared(there):
-                return False, shaping.of_vpss(there)
+                    netlink.require_set(*table, name)
+            there = guarantee.every_class(config)
+            if guarantee.are_prepared(there):
+                return False, guarantee.of_vpss(there)
             reason = "the uplink has no classes"
         except KernelError as error:
             reason = str(error)
         self._restored()
         self._store.append(self._clock(), "rules-restored", "", reason=reason)
-        return True, shaping.classes(config)
+        return True, guarantee.classes(config)
 
     def _turned(
         self, known: dict[str, Known], domains: Mapping[str, Vps] | None, current: Elements
@@ -383,7 +386,7 @@ class Agent:
         """Tell what was reached, turn the cycles, and return whose count starts anew."""
         recount: set[Place] = set()
         for tap, one in turned.items():
-            place = ruleset.metered(one.vps)
+            place = vps_elements.metered(one.vps)
             kernel = _count(current.get(place))
             turned[tap] = self._told(self._next_cycle(one))
             if kernel is not None and kernel != turned[tap].used_bytes:
@@ -392,32 +395,32 @@ class Agent:
 
     def _next_cycle(self, one: Known) -> Known:
         now, vps = self._clock(), one.vps
-        began = usage.cycle_start(vps.anchor, vps.timezone, now)
+        began = cycles.cycle_start(vps.anchor, vps.timezone, now)
         if began <= one.cycle_start:  # a clock that was set back begins no cycle again
             return one
         details = {"bytes": one.used_bytes, "from": one.cycle_start.isoformat()}
         self._store.append(now, "cycle-ended", vps.full_name, **details, to=began.isoformat())
-        if one.told_percent == max(usage.LEVELS):
+        if one.told_percent == max(quota.LEVELS):
             self._store.append(now, "quota-throttle-lifted", vps.full_name, **_quota(one))
         return replace(one, cycle_start=began, used_bytes=0, told_percent=0)
 
     def _told(self, one: Known) -> Known:
-        reached = usage.level_reached(one.used_bytes, one.vps.traffic_bytes)
-        for level in usage.LEVELS:
+        reached = quota.level_reached(one.used_bytes, one.vps.traffic_bytes)
+        for level in quota.LEVELS:
             if one.told_percent < level <= reached:
                 self._store.append(
                     self._clock(), f"quota-{level}", one.vps.full_name, **_quota(one)
                 )
-        if reached < one.told_percent == max(usage.LEVELS):  # a larger plan
+        if reached < one.told_percent == max(quota.LEVELS):  # a larger plan
             self._store.append(
                 self._clock(), "quota-throttle-lifted", one.vps.full_name, **_quota(one)
             )
         return replace(one, told_percent=reached)
 
-    def _reshape(self, running: list[Known], there: shaping.Classes) -> tuple[bool, set[int]]:
+    def _reshape(self, running: list[Known], there: guarantee.Classes) -> tuple[bool, set[int]]:
         """Put classes right; return whether any was wrong, and those that nobody has."""
         config = self._config.shaping()
-        wanted = {one.class_minor: shaping.rates(config, one.enforced) for one in running}
+        wanted = {one.class_minor: guarantee.rates(config, one.enforced) for one in running}
         wrong = [
             one.enforced
             for one in running
@@ -425,12 +428,12 @@ class Agent:
                 there[device].get(one.class_minor) != wanted[one.class_minor] for device in there
             )
         ]
-        shaping.enforce(config, wrong)
+        guarantee.enforce(config, wrong)
         idle = {minor for device in there.values() for minor in device if minor not in wanted}
         return bool(wrong), idle
 
     def _pass_over_refusals(self, tap: str) -> None:
-        refused = elements.element_with_key(*ruleset.FILTER, "refused", elements.interface(tap))
+        refused = netlink.element_with_key(*vps_elements.FILTER, "refused", netlink.interface(tap))
         if refused is not None and isinstance(refused.statement, Counter):
             _, at = self._store.refusals().get(tap, _NEVER_SAID)
             self._store.keep_refusal(tap, refused.statement.packets, at)
@@ -438,7 +441,7 @@ class Agent:
     def _tell_refusals(self, known: dict[str, Known]) -> None:
         """Tell how many packets were refused with a wrong sender, in few events (C7.2)."""
         now, said = self._clock(), self._store.refusals()
-        for element in elements.elements_in(*ruleset.FILTER, "refused"):
+        for element in netlink.elements_in(*vps_elements.FILTER, "refused"):
             if not isinstance(element.statement, Counter):
                 continue
             tap = element.key.rstrip(b"\0").decode(errors="replace")
@@ -467,35 +470,35 @@ def _quota(one: Known) -> dict[str, object]:
         "quota_bytes": vps.traffic_bytes,
         "throttle_mbit_s": vps.throttle_mbit_s,
         "cycle_start": one.cycle_start.isoformat(),
-        "cycle_end": usage.cycle_end(vps.anchor, vps.timezone, one.cycle_start).isoformat(),
+        "cycle_end": cycles.cycle_end(vps.anchor, vps.timezone, one.cycle_start).isoformat(),
     }
 
 
 def _current() -> Elements:
     return {
         (table, name, element.key): element
-        for table, names in ruleset.SETS.items()
+        for table, names in vps_elements.SETS.items()
         for name in names
-        for element in elements.elements_in(*table, name)
+        for element in netlink.elements_in(*table, name)
     }
 
 
 def _desired(running: Iterable[Known]) -> Iterator[Elements]:
-    return (ruleset.elements_of(known.enforced) for known in running)
+    return (vps_elements.elements_of(known.enforced) for known in running)
 
 
-def _count(element: elements.Element | None) -> int | None:
+def _count(element: netlink.Element | None) -> int | None:
     if element is None or not isinstance(element.statement, Quota):
         return None
     return element.statement.used_bytes
 
 
 def _used(known: Known, current: Elements) -> int:
-    kernel = _count(current.get(ruleset.metered(known.vps)))
-    return known.used_bytes if kernel is None else usage.counted(known.used_bytes, kernel)
+    kernel = _count(current.get(vps_elements.metered(known.vps)))
+    return known.used_bytes if kernel is None else quota.counted(known.used_bytes, kernel)
 
 
-def _repairs(changes: elements.Transaction, recount: set[Place]) -> list[elements.Element]:
+def _repairs(changes: netlink.Transaction, recount: set[Place]) -> list[netlink.Element]:
     anew = {(name, key) for _, name, key in recount}
     return [
         element

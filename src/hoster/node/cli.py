@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hoster.node import CONFIG, STATE
-from hoster.node.errors import NodeError, UnknownVpsError
+from hoster.node.errors import UnknownVpsError
+from hoster.wire.errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -328,7 +329,7 @@ def watch(node: _Node, vps_: str, seconds: float, as_json: bool) -> None:
       hoster-node watch acme/web
       hoster-node watch acme/web --seconds 120 --json
     """
-    from hoster.node.watch import Watch
+    from hoster.node.boot.watch import Watch
 
     store = node.store
     try:

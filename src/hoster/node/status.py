@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hoster.node import usage
+from hoster.billing import cycles
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,7 +29,7 @@ def as_json(known: Known, now: datetime) -> dict[str, Any]:
         "over_quota": limit is not None and known.used_bytes >= limit,
         "throttle_mbit_s": vps.throttle_mbit_s,
         "cycle_start": known.cycle_start.isoformat(),
-        "cycle_end": usage.cycle_end(vps.anchor, vps.timezone, now).isoformat(),
+        "cycle_end": cycles.cycle_end(vps.anchor, vps.timezone, now).isoformat(),
         "measures": [
             {
                 "kind": measure.kind,

@@ -16,9 +16,10 @@ from datetime import UTC, date, datetime
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
-from hoster.node.errors import NodeError, UnknownVpsError
-from hoster.node.ruleset import Enforced, Measures
-from hoster.node.vps import Vps, shared
+from hoster.node.errors import UnknownVpsError
+from hoster.node.kernel.vps_elements import Enforced, Measures
+from hoster.wire.errors import NodeError
+from hoster.wire.vps import Vps, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

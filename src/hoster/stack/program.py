@@ -10,20 +10,21 @@ import pulumi
 import pulumi_libvirt as libvirt
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
-from hoster import addresses, declaration_files, rules
-from hoster.deployed import DeployedVps, vanished, violations
+from hoster.changes import rules
+from hoster.changes.deployed import DeployedVps, vanished, violations
 from hoster.errors import ConfigurationError, RuleError
-from hoster.inventory import load_catalogue
-from hoster.project import ENDED_VARIABLE, Project
+from hoster.project import ENDED_VARIABLE, Project, declarations
+from hoster.project.inventory import load_catalogue
 from hoster.stack.first_boot import Network
-from hoster.stack.metadata import VpsMetadata, metadata_xml
 from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
+from hoster.wire import names
+from hoster.wire.metadata import VpsMetadata, metadata_xml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hoster.catalogue import Catalogue, Plan
-    from hoster.declarations import VpsDeclaration
+    from hoster.orders.declarations import VpsDeclaration
 
 COMPONENT = "hoster:vps:VirtualServer"
 
@@ -58,7 +59,7 @@ def declare() -> None:
 
 
 def _declared(project: Project, catalogue: Catalogue) -> tuple[VpsDeclaration, ...]:
-    client = declaration_files.read(project.declaration(pulumi.get_stack()))
+    client = declarations.read(project.declaration(pulumi.get_stack()))
     if found := rules.check_client(catalogue, client):
         raise ConfigurationError(
             "\n".join(
@@ -127,7 +128,7 @@ def _arguments(
         vcpus=plan.vcpus,
         memory_mib=plan.memory_mib,
         network=network,
-        tap=addresses.tap_name(vps.ipv4),
+        tap=names.tap_name(vps.ipv4),
         metadata=metadata_xml(_metadata(vps, plan, network, policy.timezone)),
         user=catalogue.images[vps.image_name].default_user,
         ssh_keys=vps.ssh_keys,
@@ -157,7 +158,7 @@ def _network(vps: VpsDeclaration, catalogue: Catalogue) -> Network:
     pool = next(pool for pool in catalogue.locations[vps.location].pools if vps.ipv4 in pool.cidr)
     return Network(
         address=IPv4Interface(f"{vps.ipv4}/{pool.cidr.prefixlen}"),
-        mac=addresses.mac_address(vps.ipv4),
+        mac=names.mac_address(vps.ipv4),
         gateway=pool.gateway,
         dns=tuple(pool.dns),
     )
@@ -172,7 +173,7 @@ def _metadata(vps: VpsDeclaration, plan: Plan, network: Network, timezone: str) 
         address=network.address,
         gateway=network.gateway,
         mac=network.mac,
-        tap=addresses.tap_name(vps.ipv4),
+        tap=names.tap_name(vps.ipv4),
         guaranteed_mbit_s=plan.guaranteed_mbit_s,
         ceiling_mbit_s=plan.ceiling_mbit_s,
         throttle_mbit_s=plan.throttle_mbit_s,

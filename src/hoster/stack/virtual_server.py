@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_libvirt as libvirt
 
-from hoster import systems
+from hoster.orders import disks
 from hoster.stack import first_boot
 from hoster.templates import render
 
 if TYPE_CHECKING:
-    from hoster.declarations import FormerDisk
-    from hoster.deployed import DeployedVps
+    from hoster.changes.deployed import DeployedVps
+    from hoster.orders.declarations import FormerDisk
     from hoster.stack.first_boot import Network
 
 GIB = 2**30
@@ -61,7 +61,7 @@ class VirtualServerArgs:
     @property
     def instance(self) -> str:
         """The name of the system on it: cloud-init sets a system up once for each."""
-        return systems.instance(self.domain, self.facts.installation)
+        return disks.instance(self.domain, self.facts.installation)
 
     @property
     def hostname(self) -> str:
@@ -109,8 +109,8 @@ class VirtualServer(pulumi.ComponentResource):
         self, name: str, args: VirtualServerArgs, *, image: str, installation: int, gib: int
     ) -> libvirt.Volume:
         return libvirt.Volume(
-            systems.instance(f"{name}-disk", installation),
-            name=systems.volume(args.domain, installation),
+            disks.instance(f"{name}-disk", installation),
+            name=disks.volume(args.domain, installation),
             pool=args.storage_pool,
             base_volume_name=f"{image}.qcow2",
             format="qcow2",
@@ -128,7 +128,7 @@ class VirtualServer(pulumi.ComponentResource):
             )
 
         return libvirt.CloudInitDisk(
-            systems.instance(f"{name}-seed", args.facts.installation),
+            disks.instance(f"{name}-seed", args.facts.installation),
             name=f"{args.instance}.seed.iso",
             pool=args.storage_pool,
             user_data=args.password_hash.apply(user_data),

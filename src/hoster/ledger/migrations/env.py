@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from hoster.ledger._schema import Base
+from hoster.ledger.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],
