@@ -5,21 +5,25 @@ Its metadata are in `test_node_vps.py`, its names in `test_addresses.py`.
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hoster.clients.notices import MAILED, notice
+from hoster.node import status as status_of
 from hoster.node.cli import main
-from hoster.node.store import Store
-from hoster.wire import answers, events
+from hoster.node.store import Known, Measure, Store
+from hoster.wire import answers, events, measures, status
 from hoster.wire.events import EventId, EventKind, NodeEvent, QuotaDetails, asked_after
+from hoster.wire.measures import MeasureJob
+from hoster_lab.node_state import NOW, known, vps
 
 UNHURRIED = settings(
     deadline=None,
@@ -52,11 +56,8 @@ quotas = st.builds(
 )
 
 
-def run(state: Path, *command: str, stdin: str = "") -> str:
-    """What `hoster-node` prints."""
-    done = CliRunner().invoke(main, ["--state", str(state), *command], input=stdin)
-    assert 0 == done.exit_code, done.output
-    return done.stdout
+def hoster_node(state: Path, *command: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(main, ["--state", str(state), *command], input=stdin)
 
 
 @UNHURRIED
@@ -73,7 +74,7 @@ def test_an_event_is_collected_as_the_agent_appended_it(
         kept = store.events()
 
     assert told == [(one.at, one.kind, one.subject, one.details) for one in kept]
-    assert kept == answers.events(run(state, "events", "--json"))
+    assert kept == answers.events(hoster_node(state, "events", "--json").stdout)
 
 
 @UNHURRIED
@@ -103,6 +104,87 @@ def test_a_client_is_told_of_a_quota_what_the_agent_says_of_it(
 
 def test_every_kind_of_event_is_in_the_manual() -> None:
     manual = (Path(__file__).parents[2] / "docs/events.md").read_text()
-    kinds = [*EventKind, *map(events.quota_reached, events.QUOTA_LEVELS)]
+    kinds = [*EventKind, *map(events.quota_reached, events.QUOTA_LEVELS), *measures.KINDS]
 
     assert [] == [kind for kind in kinds if f"`{kind}`" not in manual]
+
+
+jobs = st.builds(
+    MeasureJob,
+    vps=texts,
+    kind=st.sampled_from([measures.CUT, measures.THROTTLE]),
+    name=texts,
+    lift=st.booleans(),
+    reason=texts,
+    measure=st.none() | st.integers(1, 2**62),
+)
+
+
+@UNHURRIED
+@given(told=st.lists(jobs, max_size=4))
+def test_a_measure_is_read_as_the_act_told_it(told: list[MeasureJob]) -> None:
+    """C4.11."""
+    line = json.dumps([job.as_json() for job in told])
+
+    assert told == measures.jobs_of_json(json.loads(line))
+
+
+def test_a_measure_against_nobody_is_told_and_the_others_are_done(tmp_path: Path) -> None:
+    """C4.11: an answer for each, in their order; what is in force already is no error."""
+    state, name = tmp_path / "node.sqlite", "measure-17"
+    cut = Measure(measures.CUT, name, "", NOW)
+    with closing(Store(state)) as store, store.hold():
+        store.put(known(vps(), measures=(cut,)))
+    told = [MeasureJob(one, measures.CUT, name).as_json() for one in ("acme/db", "acme/web")]
+
+    done = hoster_node(state, "measures", stdin=json.dumps(told))
+
+    db, web = json.loads(done.stdout)
+    assert ("acme/db", False) == (db["vps"], db["changed"])
+    assert {"vps": "acme/web", "changed": False, "text": "quarantined already"} == web
+    assert (1, f"hoster-node: acme/db: {db['error']}\n") == (done.exit_code, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("", "standard input is no JSON"),
+        ("{}", "no list of measures"),
+        ("[17]", "no list of measures"),
+        ('[{"kind": "quarantine"}]', "no list of measures"),
+        ('[{"vps": "acme/web", "kind": "block-port", "as": "25/tcp"}]', "no list of measures"),
+        ('[{"vps": "acme/web", "kind": "quarantine", "as": null}]', "no list of measures"),
+        ('[{"vps": "acme/web", "kind": "quarantine", "lift": "no"}]', "no list of measures"),
+    ],
+)
+def test_what_no_act_tells_is_refused_and_nothing_of_it_is_done(
+    tmp_path: Path, told: str, said: str
+) -> None:
+    done = hoster_node(tmp_path / "node.sqlite", "measures", stdin=told)
+
+    assert 2 == done.exit_code
+    assert said in done.stderr
+
+
+states = st.builds(
+    known,
+    st.builds(
+        vps, name=texts, traffic_bytes=st.none() | amounts, ceiling_mbit_s=st.none() | amounts
+    ),
+    running=st.booleans(),
+    used_bytes=amounts,
+    measures=st.lists(
+        st.builds(Measure, st.sampled_from(measures.KINDS), texts, texts, moments), max_size=3
+    ).map(tuple),
+)
+
+
+@UNHURRIED
+@given(kept=st.lists(states, max_size=3))
+def test_what_a_node_says_of_its_vpss_is_read_as_it_was_meant(kept: list[Known]) -> None:
+    said = [status_of.of(each, NOW) for each in kept]
+
+    assert said == status.read(status.written(said))
+    assert [(each.vps.full_name, each.vps.plan, each.running) for each in kept] == [
+        (each["vps"], each["plan"], each["running"]) for each in said
+    ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hoster.catalogue import Catalogue
     from hoster.orders.declarations import VpsDeclaration
+    from hoster.wire.status import VpsStatus
 
 
 class Kind(StrEnum):
@@ -58,7 +59,7 @@ class NodeFacts:
 
     node: str
     domains: Sequence[Domain] = ()
-    agent: Sequence[Mapping[str, Any]] = ()
+    agent: Sequence[VpsStatus] = ()
     taps: Sequence[str] = field(default=())
 
 
@@ -112,16 +113,17 @@ def _differences(domain: Domain, vps: VpsDeclaration, catalogue: Catalogue) -> I
 
 
 def _agent(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Deviation]:
-    known = {str(one["vps"]): one for one in facts.agent}
+    known = {said["vps"]: said for said in facts.agent}
+    passing = {name for name, said in known.items() if said["running"]}
     for one in facts.domains:
-        if one.is_running and one.vps in mine and not known.get(one.vps, {}).get("running"):
+        if one.is_running and one.vps in mine and one.vps not in passing:
             text = "it runs, and the node's agent lets nothing of it pass: hoster-node reconcile"
             yield Deviation(Kind.DIFFERENT, one.vps, facts.node, text)
     for name, said in known.items():
         if name in mine and said["plan"] != mine[name].plan:
             text = f"plan is declared {mine[name].plan}, and the node's agent has {said['plan']}"
             yield Deviation(Kind.DIFFERENT, name, facts.node, text)
-        if name not in mine and said["running"]:
+        if name not in mine and name in passing:
             text = "the node's agent lets it pass, and it is not declared here"
             yield Deviation(Kind.UNKNOWN, name, facts.node, text)
 

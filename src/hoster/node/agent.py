@@ -22,6 +22,7 @@ from hoster.wire.events import (
     measure_lifted,
     quota_reached,
 )
+from hoster.wire.measures import CUT, THROTTLE
 from hoster.wire.metadata import vps_of_domain
 from hoster.wire.names import tap_name
 
@@ -214,7 +215,7 @@ class Agent:
                 return Outcome(
                     changed=False, subject=known.vps.full_name, text=f"not {_said(kind, detail)}"
                 )
-            if kind == "quarantine":
+            if kind == CUT:
                 self._pass_over_refusals(known.vps.tap)
             self._change_measures(known, kept)
             self._store.append(
@@ -526,4 +527,4 @@ def _alike(one: Known, other: Known) -> bool:
 
 
 def _said(kind: str, detail: str) -> str:
-    return {"quarantine": "quarantined", "throttle": "throttled"}.get(kind, f"closed for {detail}")
+    return {CUT: "quarantined", THROTTLE: "throttled"}.get(kind, f"closed for {detail}")

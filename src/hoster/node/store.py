@@ -20,6 +20,7 @@ from hoster.node.errors import UnknownVpsError
 from hoster.node.kernel.vps_elements import Enforced, Measures
 from hoster.wire.errors import NodeError
 from hoster.wire.events import EventId, EventKind, NodeEvent
+from hoster.wire.measures import BLOCK_PORT, CUT, THROTTLE
 from hoster.wire.vps import Vps, shared
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ CREATE TABLE refusal (
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One measure in force: ``quarantine``, ``throttle``, or ``block-port`` with its port."""
+    """One measure in force, of a kind of `wire.measures`; *detail* is its name, or its port."""
 
     kind: str
     detail: str
@@ -102,10 +103,10 @@ class Known:
         blocked = frozenset(
             (protocol, int(port))
             for measure in self.measures
-            if measure.kind == "block-port"
+            if measure.kind == BLOCK_PORT
             for port, _, protocol in [measure.detail.partition("/")]
         )
-        in_force = Measures("quarantine" in kinds, "throttle" in kinds, blocked)
+        in_force = Measures(CUT in kinds, THROTTLE in kinds, blocked)
         return Enforced(self.vps, self.class_minor, self.used_bytes, in_force)
 
 
