@@ -284,7 +284,10 @@ def confirm(session: Session, number: int, now: datetime, timezone: str) -> Conf
     """Note that its node did what a measure waits for, and tell the client, once."""
     row = session.get(MeasureRow, number)
     if row is None:
-        raise ConfigurationError(f"the ledger has no measure {number}", remedy="hoster measures")
+        raise ConfigurationError(
+            f"the ledger has no measure {number}",
+            remedy="Those that it has: hoster incidents --all --json",
+        )
     lifting = row.lift_wanted_at is not None
     if row.lifted_at is not None or (row.in_force_at is not None and not lifting):
         return Confirmed(measure(row), changed=False)
