@@ -79,14 +79,14 @@ def side_by_side(script: str, arguments: list[list[str]]) -> list[str]:
 @pytest.fixture
 def ordered(ledger: Ledger, now: datetime) -> Ledger:
     """A ledger with one order, not delivered."""
-    ledger.begin_order("acme/web", WEB, user="debian", now=now)
+    ledger.orders.begin("acme/web", WEB, user="debian", now=now)
     return ledger
 
 
 @pytest.fixture
 def delivered(ordered: Ledger, now: datetime) -> Ledger:
     """A ledger with one delivery, whose mail waits."""
-    ordered.deliver("acme/web", VALUES, now)
+    ordered.orders.deliver("acme/web", VALUES, now)
     return ordered
 
 
@@ -125,9 +125,9 @@ def test_a_ledger_is_opened_again_with_what_it_held(
     ledger_url: str, ada: Client, now: datetime
 ) -> None:
     with Ledger.open(ledger_url) as ledger:
-        ledger.add_client(ada, now)
+        ledger.clients.add(ada, now)
     with Ledger.open(ledger_url) as ledger:
-        assert [ada] == ledger.clients()
+        assert [ada] == ledger.clients.all()
 
 
 def test_a_ledger_of_a_newer_release_is_left_alone(ledger_url: str) -> None:
@@ -165,7 +165,7 @@ def test_a_sqlite_ledger_is_its_owners_alone(tmp_path: Path, ada: Client, now: d
     file = tmp_path / "new" / "ledger.sqlite3"
 
     with Ledger.open(f"sqlite:///{file}") as ledger:
-        ledger.add_client(ada, now)
+        ledger.clients.add(ada, now)
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in file.parent.iterdir()}
 
     assert 0o700 == stat.S_IMODE(file.parent.stat().st_mode)
@@ -184,9 +184,9 @@ def test_every_connection_to_sqlite_is_set_up(tmp_path: Path) -> None:
 
 
 def test_a_reader_waits_for_no_writer(ledger: Ledger) -> None:
-    with ledger._transaction() as session:
+    with ledger._sessions.transaction() as session:
         session.execute(text("UPDATE client SET created_at = created_at"))
-        assert ["acme"] == [client.name for client in ledger.clients()]
+        assert ["acme"] == [client.name for client in ledger.clients.all()]
 
 
 # --- times ---
@@ -194,15 +194,15 @@ def test_a_reader_waits_for_no_writer(ledger: Ledger) -> None:
 
 def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
     with pytest.raises(Exception, match="a time without a zone"):
-        ledger.release_address(WEB, vps="acme/web", now=datetime(2026, 3, 1))  # noqa: DTZ001
+        ledger.addresses.release(WEB, vps="acme/web", now=datetime(2026, 3, 1))  # noqa: DTZ001
 
 
 def test_a_time_comes_back_in_utc_and_is_the_same_instant(ledger: Ledger) -> None:
     paris = datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=2)))
 
-    ledger.release_address(WEB, vps="acme/web", now=paris)
+    ledger.addresses.release(WEB, vps="acme/web", now=paris)
 
-    [came_back] = ledger.released_addresses().values()
+    [came_back] = ledger.addresses.released().values()
     assert (paris, UTC) == (came_back, came_back.tzinfo)
 
 
@@ -215,18 +215,18 @@ def test_no_time_stays_no_time() -> None:
 
 
 def test_a_client_comes_back_as_it_was_given(ledger: Ledger, ada: Client) -> None:
-    assert ada == ledger.client("acme")
+    assert ada == ledger.clients.named("acme")
 
 
 def test_a_client_that_is_not_there_is_told_with_near_names(ledger: Ledger) -> None:
     with pytest.raises(ConfigurationError, match=r"no client acne; did you mean acme\?"):
-        ledger.client("acne")
+        ledger.clients.named("acne")
 
 
 def test_a_client_is_added_once(
     ledger: Ledger, ledger_url: str, ada: Client, now: datetime
 ) -> None:
-    assert ledger.add_client(ada, now) is False
+    assert ledger.clients.add(ada, now) is False
     assert [("client-added", "acme")] == events(ledger_url)
 
 
@@ -234,18 +234,18 @@ def test_a_client_is_not_overwritten_by_adding(
     ledger: Ledger, details: dict[str, Any], ada: Client, now: datetime
 ) -> None:
     with pytest.raises(RuleError, match="hoster client edit acme"):
-        ledger.add_client(client_of(details | {"city": "Roubaix"}), now)
+        ledger.clients.add(client_of(details | {"city": "Roubaix"}), now)
 
-    assert ada == ledger.client("acme")
+    assert ada == ledger.clients.named("acme")
 
 
 def test_an_edit_tells_what_changed_and_notes_no_personal_data(
     ledger: Ledger, ledger_url: str, details: dict[str, Any], now: datetime
 ) -> None:
-    changed = ledger.edit_client(client_of(details | {"city": "Roubaix"}), now)
+    changed = ledger.clients.edit(client_of(details | {"city": "Roubaix"}), now)
 
     assert ["city"] == changed
-    assert "Roubaix" == ledger.client("acme").city
+    assert "Roubaix" == ledger.clients.named("acme").city
     engine = engine_of(ledger_url)
     with engine.connect() as connection:
         noted = connection.execute(text("SELECT kind, actor, details FROM event ORDER BY id")).all()
@@ -258,7 +258,7 @@ def test_an_edit_tells_what_changed_and_notes_no_personal_data(
 def test_an_edit_that_changes_nothing_is_no_event(
     ledger: Ledger, ledger_url: str, ada: Client, now: datetime
 ) -> None:
-    assert [] == ledger.edit_client(ada, now)
+    assert [] == ledger.clients.edit(ada, now)
     assert [("client-added", "acme")] == events(ledger_url)
 
 
@@ -266,7 +266,7 @@ def test_an_edit_of_nobody_is_refused(
     ledger: Ledger, details: dict[str, Any], now: datetime
 ) -> None:
     with pytest.raises(ConfigurationError, match="no client nobody"):
-        ledger.edit_client(client_of(details | {"name": "nobody"}), now)
+        ledger.clients.edit(client_of(details | {"name": "nobody"}), now)
 
 
 def test_a_stored_client_outlives_a_change_of_what_is_valid(
@@ -279,7 +279,7 @@ def test_a_stored_client_outlives_a_change_of_what_is_valid(
         connection.execute(text("UPDATE client SET details = :it"), {"it": stored})
     engine.dispose()
 
-    assert "+3312" == ledger.client("acme").phone
+    assert "+3312" == ledger.clients.named("acme").phone
 
 
 # --- events ---
@@ -308,23 +308,23 @@ def test_the_author_is_who_stands_behind_sudo(monkeypatch: pytest.MonkeyPatch) -
 def test_an_order_that_is_begun_again_gets_the_same_codes(
     ledger: Ledger, ledger_url: str, now: datetime
 ) -> None:
-    first = ledger.begin_order("acme/web", WEB, user="debian", now=now)
-    again = ledger.begin_order("acme/web", WEB, user="debian", now=now + timedelta(days=1))
+    first = ledger.orders.begin("acme/web", WEB, user="debian", now=now)
+    again = ledger.orders.begin("acme/web", WEB, user="debian", now=now + timedelta(days=1))
 
     assert first == again
     assert [("client-added", "acme"), ("order-begun", "acme/web")] == events(ledger_url)
 
 
 def test_two_orders_have_two_passwords(ledger: Ledger, now: datetime) -> None:
-    web = ledger.begin_order("acme/web", WEB, user="debian", now=now)
-    mail = ledger.begin_order("acme/mail", WEB + 1, user="debian", now=now)
+    web = ledger.orders.begin("acme/web", WEB, user="debian", now=now)
+    mail = ledger.orders.begin("acme/mail", WEB + 1, user="debian", now=now)
 
     assert web.password != mail.password
 
 
 def test_a_delivered_vps_is_not_ordered_again(delivered: Ledger, now: datetime) -> None:
     with pytest.raises(RuleError, match="acme/web was delivered before, on 2026-03-01"):
-        delivered.begin_order("acme/web", WEB, user="debian", now=now)
+        delivered.orders.begin("acme/web", WEB, user="debian", now=now)
 
 
 ORDERS = """
@@ -336,7 +336,7 @@ from hoster.ledger import Ledger
 url, *names = sys.argv[1:]
 with Ledger.open(url) as ledger:
     for name in names:
-        codes = ledger.begin_order(
+        codes = ledger.orders.begin(
             name, IPv4Address("203.0.113.17"), user="debian", now=datetime.now(UTC)
         )
         print(codes.vps, codes.password_hash)
@@ -364,21 +364,21 @@ def test_a_released_address_is_remembered_from_its_last_release(
     ledger: Ledger, now: datetime
 ) -> None:
     later = now + timedelta(days=40)
-    ledger.release_address(WEB, vps="acme/web", now=now)
-    ledger.release_address(WEB, vps="beta/web", now=later)
-    ledger.release_address(WEB + 1, vps="acme/mail", now=now)
+    ledger.addresses.release(WEB, vps="acme/web", now=now)
+    ledger.addresses.release(WEB, vps="beta/web", now=later)
+    ledger.addresses.release(WEB + 1, vps="acme/mail", now=now)
 
-    assert {WEB: later, WEB + 1: now} == ledger.released_addresses()
+    assert {WEB: later, WEB + 1: now} == ledger.addresses.released()
 
 
 def test_an_ordered_address_is_held_until_it_is_given_back(ledger: Ledger, now: datetime) -> None:
     """C4.3: also when its VPS has vanished from the declarations."""
-    ledger.begin_order("acme/web", WEB, user="debian", now=now)
-    assert {WEB} == ledger.held_addresses(besides="acme/mail")
-    assert set() == ledger.held_addresses(besides="acme/web")
+    ledger.orders.begin("acme/web", WEB, user="debian", now=now)
+    assert {WEB} == ledger.addresses.held(besides="acme/mail")
+    assert set() == ledger.addresses.held(besides="acme/web")
 
-    ledger.release_address(WEB, vps="acme/web", now=now)
-    assert set() == ledger.held_addresses(besides="acme/mail")
+    ledger.addresses.release(WEB, vps="acme/web", now=now)
+    assert set() == ledger.addresses.held(besides="acme/mail")
 
 
 # --- delivery ---
@@ -387,10 +387,10 @@ def test_an_ordered_address_is_held_until_it_is_given_back(ledger: Ledger, now: 
 def test_a_delivery_queues_one_mail_and_notes_one_event(
     ordered: Ledger, ledger_url: str, now: datetime
 ) -> None:
-    assert ordered.deliver("acme/web", VALUES, now) is True
-    assert ordered.deliver("acme/web", VALUES, now) is False
+    assert ordered.orders.deliver("acme/web", VALUES, now) is True
+    assert ordered.orders.deliver("acme/web", VALUES, now) is False
 
-    [mail] = ordered.mails()
+    [mail] = ordered.outbox.mails()
     assert ("delivery:acme/web", QUEUED, "acme", now) == (
         mail.occasion,
         mail.state,
@@ -402,23 +402,23 @@ def test_a_delivery_queues_one_mail_and_notes_one_event(
 
 def test_a_vps_that_nobody_ordered_is_not_delivered(ledger: Ledger, now: datetime) -> None:
     with pytest.raises(RuleError, match="acme/web was not ordered here"):
-        ledger.deliver("acme/web", VALUES, now)
+        ledger.orders.deliver("acme/web", VALUES, now)
 
-    assert [] == ledger.mails()
+    assert [] == ledger.outbox.mails()
 
 
 def test_a_delivery_that_fails_midway_leaves_neither_mail_nor_record(
     ledger: Ledger, ledger_url: str, now: datetime
 ) -> None:
-    ledger.begin_order("stranger/web", WEB, user="debian", now=now)
+    ledger.orders.begin("stranger/web", WEB, user="debian", now=now)
 
     # The mail's client is none: the database refuses the mail after the record was made.
     with pytest.raises(DBAPIError):
-        ledger.deliver("stranger/web", VALUES, now)
+        ledger.orders.deliver("stranger/web", VALUES, now)
 
-    assert [] == ledger.mails()
+    assert [] == ledger.outbox.mails()
     assert ("delivered", "stranger/web") not in events(ledger_url)
-    ledger.begin_order("stranger/web", WEB, user="debian", now=now)
+    ledger.orders.begin("stranger/web", WEB, user="debian", now=now)
 
 
 DELIVERY = """
@@ -427,7 +427,7 @@ from datetime import UTC, datetime
 from hoster.ledger import Ledger
 
 with Ledger.open(sys.argv[1]) as ledger:
-    print(ledger.deliver("acme/web", {}, datetime.now(UTC)))
+    print(ledger.orders.deliver("acme/web", {}, datetime.now(UTC)))
 """
 
 
@@ -435,7 +435,7 @@ def test_of_two_deliveries_at_once_one_counts(ordered: Ledger, ledger_url: str) 
     said = side_by_side(DELIVERY, [[ledger_url]] * 2)
 
     assert ["False\n", "True\n"] == sorted(said)
-    assert 1 == len(ordered.mails())
+    assert 1 == len(ordered.outbox.mails())
 
 
 # --- outbox ---
@@ -444,11 +444,11 @@ def test_of_two_deliveries_at_once_one_counts(ordered: Ledger, ledger_url: str) 
 def test_a_claimed_mail_is_nobody_elses_until_the_claim_runs_out(
     delivered: Ledger, now: datetime
 ) -> None:
-    first = delivered.claim_mail(now, LEASE)
+    first = delivered.outbox.claim(now, LEASE)
 
     assert first is not None
-    assert delivered.claim_mail(now + LEASE - timedelta(seconds=1), LEASE) is None
-    again = delivered.claim_mail(now + LEASE, LEASE)
+    assert delivered.outbox.claim(now + LEASE - timedelta(seconds=1), LEASE) is None
+    again = delivered.outbox.claim(now + LEASE, LEASE)
     assert again is not None
     assert (1, 2, first.message_id) == (first.attempts, again.attempts, again.message_id)
 
@@ -459,7 +459,7 @@ from datetime import UTC, datetime, timedelta
 from hoster.ledger import Ledger
 
 with Ledger.open(sys.argv[1]) as ledger:
-    while mail := ledger.claim_mail(datetime.now(UTC), timedelta(minutes=5)):
+    while mail := ledger.outbox.claim(datetime.now(UTC), timedelta(minutes=5)):
         print(mail.id)
 """
 
@@ -468,106 +468,106 @@ def test_two_senders_at_once_claim_each_mail_once(
     ledger: Ledger, ledger_url: str, now: datetime
 ) -> None:
     for number in range(6):
-        ledger.begin_order(f"acme/v{number}", WEB + number, user="debian", now=now)
-        ledger.deliver(f"acme/v{number}", VALUES, now)
+        ledger.orders.begin(f"acme/v{number}", WEB + number, user="debian", now=now)
+        ledger.orders.deliver(f"acme/v{number}", VALUES, now)
 
     said = side_by_side(CLAIM, [[ledger_url]] * 2)
 
-    assert sorted(str(mail.id) for mail in ledger.mails()) == sorted("".join(said).split())
+    assert sorted(str(mail.id) for mail in ledger.outbox.mails()) == sorted("".join(said).split())
 
 
 def test_a_sent_mail_takes_its_password_along(delivered: Ledger, now: datetime) -> None:
-    mail = delivered.claim_mail(now, LEASE)
+    mail = delivered.outbox.claim(now, LEASE)
     assert mail is not None
-    assert delivered.codes_of(mail) is not None
+    assert delivered.outbox.codes_of(mail) is not None
 
-    delivered.mail_sent(mail, now)
+    delivered.outbox.mark_sent(mail, now)
 
-    assert [(SENT, now)] == [(each.state, each.sent_at) for each in delivered.mails()]
+    assert [(SENT, now)] == [(each.state, each.sent_at) for each in delivered.outbox.mails()]
     with pytest.raises(RuleError, match="were sent before"):
-        delivered.codes_of(mail)
+        delivered.outbox.codes_of(mail)
 
 
 def test_a_sender_whose_claim_ran_out_brings_no_sent_mail_back(
     delivered: Ledger, now: datetime
 ) -> None:
-    slow = delivered.claim_mail(now, LEASE)
-    quick = delivered.claim_mail(now + LEASE, LEASE)
+    slow = delivered.outbox.claim(now, LEASE)
+    quick = delivered.outbox.claim(now + LEASE, LEASE)
     assert slow is not None
     assert quick is not None
-    delivered.mail_sent(quick, now + LEASE)
+    delivered.outbox.mark_sent(quick, now + LEASE)
 
-    delivered.mail_refused(slow, "421 too slow", now + LEASE, again_at=now + LEASE)
+    delivered.outbox.mark_refused(slow, "421 too slow", now + LEASE, again_at=now + LEASE)
 
-    assert [(SENT, None)] == [(each.state, each.last_error) for each in delivered.mails()]
-    assert delivered.claim_mail(now + 10 * LEASE, LEASE) is None
+    assert [(SENT, None)] == [(each.state, each.last_error) for each in delivered.outbox.mails()]
+    assert delivered.outbox.claim(now + 10 * LEASE, LEASE) is None
 
 
 def test_a_retry_lets_no_earlier_sender_bring_a_sent_mail_back(
     delivered: Ledger, now: datetime
 ) -> None:
-    slow = delivered.claim_mail(now, LEASE)
+    slow = delivered.outbox.claim(now, LEASE)
     assert slow is not None
-    delivered.retry_mail(slow.id, now)  # counts the attempts from the start again
-    quick = delivered.claim_mail(now + LEASE, LEASE)
+    delivered.outbox.retry(slow.id, now)  # counts the attempts from the start again
+    quick = delivered.outbox.claim(now + LEASE, LEASE)
     assert quick is not None
-    delivered.mail_sent(quick, now + LEASE)
+    delivered.outbox.mark_sent(quick, now + LEASE)
 
-    delivered.mail_refused(slow, "421 too slow", now + LEASE, again_at=now + LEASE)
+    delivered.outbox.mark_refused(slow, "421 too slow", now + LEASE, again_at=now + LEASE)
 
-    assert SENT == delivered.mails()[0].state
+    assert SENT == delivered.outbox.mails()[0].state
 
 
 def test_a_sender_whose_claim_ran_out_takes_no_mail_from_the_next(
     delivered: Ledger, now: datetime
 ) -> None:
-    slow = delivered.claim_mail(now, LEASE)
+    slow = delivered.outbox.claim(now, LEASE)
     assert slow is not None
-    assert delivered.claim_mail(now + LEASE, LEASE) is not None
+    assert delivered.outbox.claim(now + LEASE, LEASE) is not None
 
-    delivered.mail_refused(slow, "421 too slow", now + LEASE, again_at=now + LEASE)
+    delivered.outbox.mark_refused(slow, "421 too slow", now + LEASE, again_at=now + LEASE)
 
-    assert delivered.claim_mail(now + LEASE, LEASE) is None
+    assert delivered.outbox.claim(now + LEASE, LEASE) is None
 
 
 def test_a_refused_mail_waits_until_it_is_due_again(delivered: Ledger, now: datetime) -> None:
-    mail = delivered.claim_mail(now, LEASE)
+    mail = delivered.outbox.claim(now, LEASE)
     assert mail is not None
     due = now + timedelta(minutes=1)
 
-    delivered.mail_refused(mail, "451 later", now, again_at=due)
+    delivered.outbox.mark_refused(mail, "451 later", now, again_at=due)
 
-    assert delivered.claim_mail(due - timedelta(seconds=1), LEASE) is None
-    assert delivered.claim_mail(due, LEASE) is not None
+    assert delivered.outbox.claim(due - timedelta(seconds=1), LEASE) is None
+    assert delivered.outbox.claim(due, LEASE) is not None
 
 
 def test_a_mail_that_failed_is_tried_again_when_a_person_says_so(
     delivered: Ledger, ledger_url: str, now: datetime
 ) -> None:
-    mail = delivered.claim_mail(now, LEASE)
+    mail = delivered.outbox.claim(now, LEASE)
     assert mail is not None
-    delivered.mail_refused(mail, "550 nobody", now, again_at=None)
-    assert FAILED == delivered.mails()[0].state
-    assert delivered.claim_mail(now + timedelta(days=30), LEASE) is None
+    delivered.outbox.mark_refused(mail, "550 nobody", now, again_at=None)
+    assert FAILED == delivered.outbox.mails()[0].state
+    assert delivered.outbox.claim(now + timedelta(days=30), LEASE) is None
 
-    delivered.retry_mail(mail.id, now)
+    delivered.outbox.retry(mail.id, now)
 
-    assert delivered.claim_mail(now, LEASE) is not None
+    assert delivered.outbox.claim(now, LEASE) is not None
     assert ["mail-failed", "mail-retried"] == [kind for kind, _ in events(ledger_url)][-2:]
 
 
 def test_a_sent_mail_is_not_sent_again(delivered: Ledger, now: datetime) -> None:
-    mail = delivered.claim_mail(now, LEASE)
+    mail = delivered.outbox.claim(now, LEASE)
     assert mail is not None
-    delivered.mail_sent(mail, now)
+    delivered.outbox.mark_sent(mail, now)
 
     with pytest.raises(RuleError, match="was sent on 2026-03-01 09:30 UTC"):
-        delivered.retry_mail(mail.id, now)
+        delivered.outbox.retry(mail.id, now)
 
 
 def test_a_mail_that_there_is_not_cannot_be_tried_again(ledger: Ledger, now: datetime) -> None:
     with pytest.raises(ConfigurationError, match="the outbox has no mail 17"):
-        ledger.retry_mail(17, now)
+        ledger.outbox.retry(17, now)
 
 
 # --- secrets ---
@@ -584,27 +584,27 @@ def test_a_sent_password_is_in_no_byte_of_the_files(
         )
 
     with Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}") as ledger:
-        ledger.add_client(ada, now)
-        secret = ledger.begin_order("acme/web", WEB, user="debian", now=now).password
+        ledger.clients.add(ada, now)
+        secret = ledger.orders.begin("acme/web", WEB, user="debian", now=now).password
         # Kept for its mail: without this, the search below would prove nothing.
         assert held(secret)
-        ledger.deliver("acme/web", VALUES, now)
-        mail = ledger.claim_mail(now, LEASE)
+        ledger.orders.deliver("acme/web", VALUES, now)
+        mail = ledger.outbox.claim(now, LEASE)
         assert mail is not None
 
-        ledger.mail_sent(mail, now)
+        ledger.outbox.mark_sent(mail, now)
 
         assert [] == held(secret)
     assert [] == held(secret)
 
 
 def test_a_sent_password_is_in_no_table(delivered: Ledger, ledger_url: str, now: datetime) -> None:
-    mail = delivered.claim_mail(now, LEASE)
+    mail = delivered.outbox.claim(now, LEASE)
     assert mail is not None
-    codes = delivered.codes_of(mail)
+    codes = delivered.outbox.codes_of(mail)
     assert codes is not None
 
-    delivered.mail_sent(mail, now)
+    delivered.outbox.mark_sent(mail, now)
 
     engine = engine_of(ledger_url)
     with engine.connect() as connection:
@@ -623,7 +623,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from hoster.ledger import Ledger
-from hoster.node_events import parse
+from hoster.wire.events import parse
 
 url, node, first, last = sys.argv[1:]
 said = {
@@ -645,7 +645,7 @@ with Ledger.open(url) as ledger:
             json.dumps(said | {"number": number, "kind": f"quota-{80 + number % 2}"})
             for number in range(1, end + 1)
         ]
-        kept = ledger.keep_node_events(node, parse("\\n".join(page)), datetime.now(UTC))
+        kept = ledger.node_events.keep(node, parse("\\n".join(page)), datetime.now(UTC))
         print(kept.new, len(kept.mails))
 """
 
@@ -658,8 +658,8 @@ def test_what_two_collect_at_once_is_kept_once_and_mailed_once(
 
     counts = [tuple(map(int, line.split())) for output in said for line in output.splitlines()]
     assert (20, 1) == (sum(new for new, _ in counts), sum(mails for _, mails in counts))
-    assert list(range(1, 21)) == [one.event.number for one in ledger.node_events()]
-    assert ["quota-80"] == [mail.template for mail in ledger.mails()]
+    assert list(range(1, 21)) == [one.event.number for one in ledger.node_events.latest()]
+    assert ["quota-80"] == [mail.template for mail in ledger.outbox.mails()]
 
 
 def tables(engine: Engine) -> dict[str, Table]:
@@ -701,8 +701,8 @@ def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_its_rows(
     before = content(engine)
 
     with Ledger.open(ledger_url) as ledger:
-        assert [] == ledger.node_events()
-        assert ["delivery:acme/web"] == [mail.occasion for mail in ledger.mails()]
+        assert [] == ledger.node_events.latest()
+        assert ["delivery:acme/web"] == [mail.occasion for mail in ledger.outbox.mails()]
 
     after = content(engine)
     engine.dispose()

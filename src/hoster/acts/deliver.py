@@ -69,7 +69,7 @@ def deliver(
         RuleError: it is not deployed, or nobody ordered it here; nothing was queued.
     """
     require_deployed(vps, outputs)
-    return ledger.deliver(vps.full_name, mail_values(vps, catalogue), now)
+    return ledger.orders.deliver(vps.full_name, mail_values(vps, catalogue), now)
 
 
 def wait_for(vps: VpsDeclaration, seconds: float, told: Callable[[float], None]) -> None:

@@ -137,7 +137,7 @@ def _states(ledger: Ledger) -> dict[str | None, str]:
 
     return {
         mail.vps: "delivered" if mail.state == SENT else mail.state
-        for mail in ledger.mails()
+        for mail in ledger.outbox.mails()
         if mail.template == "delivery"
     }
 

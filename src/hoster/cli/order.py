@@ -110,19 +110,19 @@ def _place(project: Project, wish: Order, *, dry_run: bool) -> tuple[VpsDeclarat
         if existing:
             _refuse_differences(wish, existing)
             return existing, False
-        ledger.client(wish.client)
+        ledger.clients.named(wish.client)
         vps = ordering.choose(
             content,
             declared,
             wish,
-            held=ledger.held_addresses(besides=wish.full_name),
-            released=ledger.released_addresses(),
+            held=ledger.addresses.held(besides=wish.full_name),
+            released=ledger.addresses.released(),
             now=now,
         )
         if dry_run:
             return vps, False
         user = content.images[vps.image_name].default_user
-        codes = ledger.begin_order(vps.full_name, vps.ipv4, user=user, now=now)
+        codes = ledger.orders.begin(vps.full_name, vps.ipv4, user=user, now=now)
         pulumi_cli.ensure_stack(project, vps.client)
         sealed = pulumi_cli.encrypt(project, vps.client, codes.password_hash)
         file = project.declaration(vps.client)

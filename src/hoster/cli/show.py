@@ -57,8 +57,8 @@ def _record(name: str) -> dict[str, Any]:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        situation, history = ledger.situation(name), ledger.trail(name)
-        reinstalls = ledger.reinstalls(name)
+        situation, history = ledger.measures.situation(name), ledger.trail.entries(name)
+        reinstalls = ledger.reinstalls.all(name)
     return {
         "state": situation.state.value,
         "measures": [
