@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from hoster.ledger import Ledger
 from hoster.mail.message import compose
 from hoster.wire.events import MAILED, AnswerError, NodeEvent, notice, parse
 
+SideBySide = Callable[[str, list[list[str]]], list[str]]
 STREAM, OTHER = "a" * 32, "b" * 32
 DETAILS = {
     "ipv4": "203.0.113.17",
@@ -261,6 +262,50 @@ def test_events_are_found_by_vps_kind_and_node(ledger: Ledger, now: datetime) ->
     assert [("paris-1", 2)] == found(kinds=["throttle"])
     assert [("paris-1", 1), ("paris-1", 2)] == found(node="paris-1")
     assert [("roubaix-1", 1)] == found(limit=1)
+
+
+COLLECTED = """
+import json
+import sys
+from datetime import UTC, datetime
+from hoster.ledger import Ledger
+from hoster.wire.events import parse
+
+url, node, first, last = sys.argv[1:]
+said = {
+    "stream": "a" * 32,
+    "at": "2026-03-15T10:00:00+00:00",
+    "subject": "acme/web",
+    "details": {
+        "ipv4": "203.0.113.17",
+        "timezone": "Europe/Paris",
+        "bytes": 8 * 10**12,
+        "quota_bytes": 10**13,
+        "throttle_mbit_s": 1,
+        "cycle_end": "2026-04-01T00:00:00+02:00",
+    },
+}
+with Ledger.open(url) as ledger:
+    for end in range(int(first), int(last) + 1):
+        page = [
+            json.dumps(said | {"number": number, "kind": f"quota-{80 + number % 2}"})
+            for number in range(1, end + 1)
+        ]
+        kept = ledger.node_events.keep(node, parse("\\n".join(page)), datetime.now(UTC))
+        print(kept.new, len(kept.mails))
+"""
+
+
+def test_what_two_collect_at_once_is_kept_once_and_mailed_once(
+    ledger: Ledger, ledger_url: str, side_by_side: SideBySide
+) -> None:
+    """C4.9, C4.10: pages that grow while both read them."""
+    said = side_by_side(COLLECTED, [[ledger_url, "paris-1", "1", "20"]] * 2)
+
+    counts = [tuple(map(int, line.split())) for output in said for line in output.splitlines()]
+    assert (20, 1) == (sum(new for new, _ in counts), sum(mails for _, mails in counts))
+    assert list(range(1, 21)) == [one.event.number for one in ledger.node_events.latest()]
+    assert ["quota-80"] == [mail.template for mail in ledger.outbox.mails()]
 
 
 KINDS = ("vps-new", "quota-80", "quota-100", "throttle")
