@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Any
@@ -71,7 +72,7 @@ def keep(ledger: Ledger, now: datetime, client: str) -> object:
     ]
     kept = ledger.node_events.keep("paris-1", page, now)
     # A node whose state was lost tells the same under another stream.
-    same = [one.model_copy(update={"stream": anew}) for one in page]
+    same = [replace(one, stream=anew) for one in page]
     again = ledger.node_events.keep("paris-1", same, now)
     return len(kept.mails), kept.unknown, len(again.mails), again.unknown
 

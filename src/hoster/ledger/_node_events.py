@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from hoster.clients.notices import Collected, notice
 from hoster.ledger._clients import is_known
 from hoster.ledger._outbox import tell
 from hoster.ledger._session import Subject
 from hoster.ledger.tables import NodeEventRow
-from hoster.wire.events import Collected, NodeEvent, notice
+from hoster.wire.events import NodeEvent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -65,7 +66,7 @@ class NodeEvents(Subject):
             new = [event for event in events if event.number > last]
             mails, unknown = _tell(session, new, now)
             session.add_all(
-                NodeEventRow(node=node, collected_at=now, **event.model_dump()) for event in new
+                NodeEventRow(node=node, collected_at=now, **asdict(event)) for event in new
             )
         gap = events[0].number - last - 1
         return Collected(len(new), tuple(mails), tuple(sorted(unknown)), max(gap, 0))
@@ -117,7 +118,4 @@ def _tell(
 
 
 def _kept(row: NodeEventRow) -> KeptEvent:
-    event = NodeEvent.model_construct(
-        **{name: getattr(row, name) for name in NodeEvent.model_fields}
-    )
-    return KeptEvent(row.node, event, row.collected_at)
+    return KeptEvent(row.node, row.as_value(NodeEvent), row.collected_at)
