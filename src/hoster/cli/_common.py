@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hoster.acts.change import Change
     from hoster.catalogue import Catalogue
-    from hoster.engine.rollout import Outcome
+    from hoster.engine.rollout import StackOutcome
     from hoster.project import Project
 
 _Value = TypeVar("_Value")
@@ -100,7 +100,7 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def say_outcome(outcome: Outcome) -> None:
+def say_outcome(outcome: StackOutcome) -> None:
     """Tell what became of one stack among many."""
     say(f"{outcome.client}: {outcome.result} ({outcome.seconds:.1f} s)")
 
