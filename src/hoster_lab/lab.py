@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from hoster.project.imports import graph, modules, reached
 from hoster_lab import kvm, network, node_image, nodes, os_image
 from hoster_lab.commands import missing_programs, run
 from hoster_lab.company import Company
@@ -280,21 +279,15 @@ class Lab:
     def _configuration(self) -> str:
         """Return a hash of everything that the playbook's outcome depends on."""
         seen = hashlib.sha256()
-        parts = ("roles", "playbooks", "plugins")
+        ours = ("node", "wire", "billing", "catalogue")
+        parts = ("roles", "playbooks", "plugins", *(f"src/hoster/{room}" for room in ours))
         folders = [*(self.checkout / part for part in parts), self.company.inventory]
-        paths = {path for folder in folders for path in folder.rglob("*")}
-        for path in sorted(paths | self._of_the_agent()):
+        for path in sorted(path for folder in folders for path in folder.rglob("*")):
             if path.is_file() and path.suffix != ".pyc":
                 seen.update(f"{path}\n".encode() + path.read_bytes())
         for node in self.nodes:
             seen.update(json.dumps(asdict(nodes.state(node.container))).encode())
         return seen.hexdigest()
-
-    def _of_the_agent(self) -> set[Path]:
-        """Return every module that the agent on a node loads."""
-        known = modules(self.checkout / "src")
-        agent = [module for module in known if module.startswith("hoster.node")]
-        return {known[module] for module in reached(agent, graph(known))}
 
 
 def _is_wired(netns: Path) -> bool:

@@ -16,6 +16,7 @@ import yaml
 
 from hoster_lab import client as client_side
 from hoster_lab import journey
+from hoster_lab.commands import refuse_failure
 from hoster_lab.e2e import (
     EMAIL,
     TOKEN,
@@ -27,7 +28,8 @@ from hoster_lab.e2e import (
     reachable,
     says_changed,
 )
-from hoster_lab.lab import Lab
+from hoster_lab.lab import PLAYBOOK_SECONDS, Lab
+from hoster_lab.warm_ansible import WarmAnsible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +50,6 @@ ORDER = (
 """The files with tests, as they are run: a VPS is followed from its order to its end."""
 PLUGINS = Path(__file__).parent / "callback_plugins"
 MOST_STEPS = 60
-SECONDS = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,12 +68,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[place] = item
 
 
+@dataclass(frozen=True)
+class WarmLab(Lab):
+    """The lab, whose playbooks are run without loading Ansible for each."""
+
+    ansible: WarmAnsible
+
+    def playbook(self, name: str, *arguments: str) -> str:
+        """Run a playbook as `Lab.playbook` does."""
+        argv = [str(self.checkout / "playbooks" / name), *arguments]
+        done = self.ansible.run(argv, timeout=PLAYBOOK_SECONDS)
+        refuse_failure(done)
+        return done.stdout
+
+
 @pytest.fixture(scope="session")
-def lab() -> Lab:
+def lab() -> Iterator[Lab]:
     """The lab; what is missing of it is brought up first, and it stays up for the next run."""
     found = Lab(ROOT)
     found.up()
-    return found
+    with WarmAnsible(found.env()) as ansible:
+        yield WarmLab(ROOT, ansible)
 
 
 @dataclass
@@ -80,6 +96,7 @@ class Cuts:
     """Runs playbooks that are killed after each of their steps; keeps where each was."""
 
     lab: Lab
+    ansible: WarmAnsible
     folder: Path
     made: list[tuple[str, str]] = field(default_factory=list)
 
@@ -89,24 +106,12 @@ class Cuts:
         *then* is called after each kill. Returns how often it was killed until a run came to its
         end; that run must have gone well.
         """
-        argv = [str(Path(sys.executable).parent / "ansible-playbook")]
-        argv += [str(self.lab.checkout / "playbooks" / playbook)]
+        argv = [str(self.lab.checkout / "playbooks" / playbook)]
         argv += [word for variable in variables for word in ("-e", variable)]
         after = self.folder / str(len(self.made))
         for kills in range(MOST_STEPS):
-            done = subprocess.run(
-                argv,
-                env=self.lab.env()
-                | {
-                    "ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS),
-                    "ANSIBLE_CALLBACKS_ENABLED": "cut",
-                    "HOSTER_CUT_AFTER": str(after),
-                },
-                capture_output=True,
-                text=True,
-                timeout=SECONDS,
-                check=False,
-            )
+            more = {"HOSTER_CUT_AFTER": str(after)}
+            done = self.ansible.run(argv, more=more, timeout=PLAYBOOK_SECONDS)
             if done.returncode != -signal.SIGKILL:
                 assert done.returncode == 0, done.stdout + done.stderr
                 return kills
@@ -122,11 +127,13 @@ _MADE = pytest.StashKey[list[tuple[str, str]]]()
 @pytest.fixture(scope="session")
 def cuts(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Cuts:
+) -> Iterator[Cuts]:
     """Acts that are cut; the report says where."""
-    made = Cuts(lab, tmp_path_factory.mktemp("cuts"))
-    request.config.stash[_MADE] = made.made
-    return made
+    plugins = {"ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS), "ANSIBLE_CALLBACKS_ENABLED": "cut"}
+    with WarmAnsible(lab.env() | plugins) as ansible:
+        made = Cuts(lab, ansible, tmp_path_factory.mktemp("cuts"))
+        request.config.stash[_MADE] = made.made
+        yield made
 
 
 def pytest_terminal_summary(

@@ -11,10 +11,13 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from click.shell_completion import CompletionItem
 
+    from hoster.acts.change import Change
     from hoster.catalogue import Catalogue
+    from hoster.engine.rollout import Outcome
     from hoster.project import Project
 
 _Value = TypeVar("_Value")
@@ -62,6 +65,21 @@ def catalogue() -> Catalogue:
     return load_catalogue(project().inventory)
 
 
+def clock() -> datetime:
+    """Return what time it is: the clock of every act."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+def change(ref: str | None) -> Change:
+    """Return the project beside what *ref* says of it, to be read as it is asked."""
+    from hoster.acts.change import Change
+
+    here = project()
+    return Change(here, ref, lambda: terminated(here))
+
+
 def terminated(project: Project) -> set[str]:
     """Return the VPSs whose termination is on record; none where there is no ledger here."""
     from hoster.ledger import Ledger
@@ -80,6 +98,11 @@ def counted(number: int, what: str) -> str:
 def say(text: str) -> None:
     """Tell a person something; standard output stays for data."""
     click.echo(text, err=True)
+
+
+def say_outcome(outcome: Outcome) -> None:
+    """Tell what became of one stack among many."""
+    say(f"{outcome.client}: {outcome.result} ({outcome.seconds:.1f} s)")
 
 
 def print_json(data: Any) -> None:
