@@ -87,7 +87,7 @@ def terminated(project: Project) -> set[str]:
     if project.has_no_ledger:
         return set()
     with Ledger.open(project.ledger_url) as ledger:
-        return {one.vps for one in ledger.terminations()}
+        return {one.vps for one in ledger.terminations.all()}
 
 
 def counted(number: int, what: str) -> str:
