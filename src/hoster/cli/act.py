@@ -134,12 +134,13 @@ def suspend(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
       hoster act suspend acme/web --reason unpaid --note invoice-2026-117
     """
     from hoster.clients import proofs
+    from hoster.wire import names
 
     now = _now()
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if reason == proofs.GROUND:
-            proofs.require_overdue(vps, ledger.proofs.demands(proofs.client_of(vps)), now)
+            proofs.require_overdue(vps, ledger.proofs.demands(names.client_of(vps)), now)
         return ledger.measures.suspend(vps, reason, note, now)
 
     _record(chosen, want, dry_run=dry_run)
@@ -158,12 +159,13 @@ def resume(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
       hoster act resume acme/web --reason unpaid
     """
     from hoster.clients import proofs
+    from hoster.wire import names
 
     now = _now()
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if reason == proofs.GROUND:
-            proofs.require_settled(vps, ledger.proofs.demands(proofs.client_of(vps)))
+            proofs.require_settled(vps, ledger.proofs.demands(names.client_of(vps)))
         return ledger.measures.resume(vps, reason, note, now)
 
     _record(chosen, want, dry_run=dry_run)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from hoster.incidents.measures import Measure
 
-client_of = names.client_of
 GROUND = "identity"
 """What a suspension for an overdue proof is called (`hoster.incidents.measures.SUSPENSIONS`)."""
 
@@ -93,7 +92,7 @@ def due(
     against = {one.vps: one for one in measures if (one.kind, one.ground) == ("suspend", GROUND)}
     suspend, resume = [], []
     for vps in vpss:
-        client, measure = client_of(vps), against.get(vps)
+        client, measure = names.client_of(vps), against.get(vps)
         if measure is None or not measure.is_wanted:
             if client in overdue:
                 suspend.append(vps)
@@ -112,7 +111,7 @@ def require_overdue(vps: str, demands: Iterable[Demand], now: datetime) -> None:
     Raises:
         RuleError: nobody asked for one that is overdue.
     """
-    client = client_of(vps)
+    client = names.client_of(vps)
     mine = [one for one in demands if one.client == client and one.is_open]
     if any(one.is_overdue(now) for one in mine):
         return
@@ -133,7 +132,7 @@ def require_settled(vps: str, demands: Iterable[Demand]) -> None:
     Raises:
         RuleError: one is still to come.
     """
-    client = client_of(vps)
+    client = names.client_of(vps)
     for one in demands:
         if one.client == client and one.is_open:
             raise RuleError(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from hoster.clients.announcements import Announcement, Concerned, Kind, by_client
-from hoster.clients.proofs import client_of
 from hoster.errors import ConfigurationError
 from hoster.ledger._clients import is_known
 from hoster.ledger._outbox import tell
 from hoster.ledger._session import Subject
 from hoster.ledger._trail import actor, note
 from hoster.ledger.tables import AnnouncementRow, ConcernedRow
+from hoster.wire.names import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

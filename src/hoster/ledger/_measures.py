@@ -22,6 +22,7 @@ from hoster.ledger._outbox import tell
 from hoster.ledger._session import Subject
 from hoster.ledger._trail import actor, note
 from hoster.ledger.tables import IncidentRow, MeasureRow, ReinstallRow, TerminationRow
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -279,7 +280,7 @@ def _tell(
         session,
         f"measure:{row.id}:{happened}",
         now,
-        client=row.vps.partition("/")[0],
+        client=names.client_of(row.vps),
         template=f"{row.kind}-{happened}",
         values=values,
     )

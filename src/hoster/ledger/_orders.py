@@ -10,6 +10,7 @@ from hoster.ledger._session import Subject
 from hoster.ledger._trail import note
 from hoster.ledger.tables import AccessCodeRow
 from hoster.orders.access import AccessCodes, generate
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,7 +60,7 @@ class Orders(Subject):
                 session,
                 f"delivery:{vps}",
                 now,
-                client=vps.partition("/")[0],
+                client=names.client_of(vps),
                 template="delivery",
                 values=values,
                 vps=vps,

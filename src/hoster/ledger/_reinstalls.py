@@ -17,6 +17,7 @@ from hoster.ledger.tables import AccessCodeRow, MailRow, ReinstallRow
 from hoster.orders import systems
 from hoster.orders.access import AccessCodes, generate
 from hoster.orders.systems import Reinstall
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -265,7 +266,7 @@ def _hand_over(
         session,
         f"reinstall:{row.id}",
         now,
-        client=row.vps.partition("/")[0],
+        client=names.client_of(row.vps),
         template="reinstalled",
         values={**values, "former_until": until, "left": here, "at": now.isoformat()},
         vps=row.vps,

@@ -15,6 +15,7 @@ from hoster.ledger._session import Subject
 from hoster.ledger._trail import actor, note
 from hoster.ledger.tables import AccessCodeRow, ReleasedAddressRow, TerminationRow
 from hoster.orders.systems import Termination
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +101,7 @@ def _tell(session: Session, row: TerminationRow, timezone: str, now: datetime) -
         session,
         f"termination:{row.id}",
         now,
-        client=row.vps.partition("/")[0],
+        client=names.client_of(row.vps),
         template="terminated",
         values={
             "vps": row.vps,
