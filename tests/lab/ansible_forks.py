@@ -49,7 +49,7 @@ def _load_plugins() -> None:
     for kind, names in PLUGINS.items():
         for name in names:
             getattr(loader, f"{kind}_loader").get(name, class_only=True)
-    for kind in ("become", "callback", "connection", "shell", "vars"):
+    for kind in ("become", "callback", "connection", "shell"):
         list(getattr(loader, f"{kind}_loader").all(class_only=True))
     # A run does that again.
     warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
