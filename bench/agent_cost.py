@@ -16,12 +16,12 @@ from figures import Figure
 from layouts import Step
 from rented_node import OTHERS, rented, run, tell
 
-from hoster.node import elements, ruleset
 from hoster.node.agent import Agent, Config
 from hoster.node.domains import running_vpss
+from hoster.node.kernel import netlink, vps_elements
 from hoster.node.store import Store
-from hoster_lab.agent_node import inside
 from hoster_lab.commands import run as called
+from hoster_lab.in_process import inside
 
 if TYPE_CHECKING:
     from rented_node import Bench, Node
@@ -90,9 +90,9 @@ def _counted(figure: Figure, count: int, node: Node, uri: str) -> None:
     agent = Agent(store, Config(node.wire.config))
     with inside(node.namespace):
         began = time.perf_counter()
-        for table, names in ruleset.SETS.items():
+        for table, names in vps_elements.SETS.items():
             for name in names:
-                elements.elements_in(*table, name)
+                netlink.elements_in(*table, name)
         figure.add(READ, count, 1000 * (time.perf_counter() - began))
         _outdate(node)
         began = time.perf_counter()

@@ -15,7 +15,7 @@ from figures import Figure
 from layouts import CleanTraffic, Incus, PveFirewall, Step
 from rented_node import known, rented, run, tell
 
-from hoster.node import elements, ruleset
+from hoster.node.kernel import netlink, vps_elements
 from hoster_lab.agent_node import inside, vps_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from layouts import Layout
     from rented_node import Bench, Node
 
-    from hoster.node.ruleset import Elements, Enforced
+    from hoster.node.kernel.vps_elements import Elements, Enforced
 
 VARIANTS = [one for one in ("nft", "legacy") if shutil.which(f"iptables-{one}-restore")]
 IPTABLES = [PveFirewall(one) for one in VARIANTS]
@@ -80,15 +80,15 @@ def _cleared(node: Node) -> None:
 
 def _ours_applied(node: Node, *files: str) -> float:
     """Load the roles' files, and hand the kernel the elements: text and elements are there."""
-    tables = (ruleset.FILTER, ruleset.SHAPER)[: len(files)]
+    tables = (vps_elements.FILTER, vps_elements.SHAPER)[: len(files)]
     desired: Elements = {}
     for number in range(len(node.vpss)):
-        desired |= ruleset.elements_of(known(number).enforced)
+        desired |= vps_elements.elements_of(known(number).enforced)
     desired = {place: one for place, one in desired.items() if place[0] in tables}
     with inside(node.namespace):
         began = time.perf_counter()
         run([Step(("nft", "--file", str(node.wire.config / name))) for name in files])
-        ruleset.transaction({}, [desired]).commit()
+        vps_elements.transaction({}, [desired]).commit()
         return time.perf_counter() - began
 
 
@@ -181,8 +181,10 @@ def _ours(node: Node, figure: Figure) -> None:
 
 def _committed(before: Enforced | None, after: Enforced | None) -> float:
     """Return the seconds of the kernel call alone."""
-    current, desired = ({} if one is None else ruleset.elements_of(one) for one in (before, after))
-    changes = ruleset.transaction(current, [desired])
+    current, desired = (
+        {} if one is None else vps_elements.elements_of(one) for one in (before, after)
+    )
+    changes = vps_elements.transaction(current, [desired])
     began = time.perf_counter()
     changes.commit()
     return time.perf_counter() - began
@@ -198,7 +200,7 @@ def _hook(node: Node, figure: Figure) -> None:
     figure.add(HOOK_CHANGED, count, 1000 * _timed(node, start, other.domain()))
     _timed(node, stop, other.domain())
     with inside(node.namespace):
-        there = elements.elements_in(*ruleset.FILTER, "metered")
+        there = netlink.elements_in(*vps_elements.FILTER, "metered")
     if len(there) != count or vps_of(new).tap in str(there):
         raise RuntimeError("the hook left something behind")
 

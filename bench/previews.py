@@ -22,7 +22,7 @@ from orders_at_once import order, take_away
 from rich.console import Console
 from rich.table import Table
 
-from hoster.rollout import most_at_once
+from hoster.engine.rollout import most_at_once
 from hoster_lab import journey
 from hoster_lab.lab import Lab
 

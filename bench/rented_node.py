@@ -15,9 +15,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hoster.node.elements import Family
+from hoster.billing.cycles import cycle_start
+from hoster.node.kernel.netlink import Family
 from hoster.node.store import FIRST_CLASS, Known, Store
-from hoster.node.usage import cycle_start
 from hoster_lab.agent_node import vps_of
 from hoster_lab.traffic import write_rules
 from hoster_lab.wire import BRIDGE, INBOUND, UPLINK, WORLD, Rented, Wire

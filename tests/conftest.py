@@ -22,7 +22,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from hoster.catalogue import Company, Smtp
-from hoster.clients import Client, client_of
+from hoster.clients.contact import Client, client_of
 from hoster.ledger import Ledger
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
@@ -151,7 +151,7 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def ledger(ledger_url: str, ada: Client) -> Iterator[Ledger]:
     """A ledger that knows the client acme."""
     with Ledger.open(ledger_url) as opened:
-        opened.add_client(ada, NOW)
+        opened.clients.add(ada, NOW)
         yield opened
 
 

@@ -14,7 +14,7 @@ try:
     import hoster.cli.act
     import hoster.cli.announce
     import hoster.ledger
-    import hoster.outbox  # noqa: F401
+    import hoster.mail.outbox  # noqa: F401
     from hoster.cli import call
     from hoster.errors import HosterError
 except ImportError as error:

@@ -1,4 +1,4 @@
-"""Ansible's inventory gets the declared VPSs; `hoster.host_vars` does the work."""
+"""Ansible's inventory gets the declared VPSs; `hoster.project.host_vars` does the work."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class InventoryModule(BaseInventoryPlugin):
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
         try:
-            from hoster import errors, host_vars
+            from hoster import errors
+            from hoster.project import host_vars
         except ImportError as error:
             raise AnsibleParserError(
                 f"{sys.executable} cannot import hoster: {error}\n"

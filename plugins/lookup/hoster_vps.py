@@ -1,4 +1,4 @@
-"""One declared VPS by its name; `hoster.host_vars` does the work."""
+"""One declared VPS by its name; `hoster.project.host_vars` does the work."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class LookupModule(LookupBase):
         Raises:
             AnsibleLookupError: one is not declared; near names are told.
         """
-        from hoster import errors, host_vars
+        from hoster import errors
+        from hoster.project import host_vars
 
         variables = variables or {}
         nodes = variables.get("groups", {}).get(host_vars.NODE_GROUP, [])

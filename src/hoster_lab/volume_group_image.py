@@ -41,7 +41,6 @@ DISK_BYTES = LVM_BYTES + 16 * EXTENT_BYTES
 LIBVIRT_PORT = 16509
 READY = "volume-group: ready"
 """What the console says when libvirt answers."""
-_BUILD_SECONDS = 900.0
 _KERNEL_OPTIONS = (
     "console=ttyS0 quiet rdinit=/init nokaslr mitigations=off audit=0 cryptomgr.notests "
     "no_timer_check panic=-1 init_on_free=1"  # what is zero takes no room where it is kept
@@ -86,23 +85,18 @@ def ensure(progress: Progress) -> Guest:
     """
     image = _ensure_image(progress)
     kept = cache.folder() / f"{NAME}-booted-{_digest()}"
-    if not kept.is_dir():
-        with cache.building(f"{NAME}-booted") as place:
-            if not kept.is_dir():
-                with progress.step("Boot the guest with a volume group (ten seconds, once)"):
-                    _keep_booted(image, place)
-                    (place / "kept").rename(kept)
+
+    def boot_and_keep(place: Path) -> None:
+        with progress.step("Boot the guest with a volume group (ten seconds, once)"):
+            _boot(image, place).rename(kept)
+
+    cache.build_once(f"{NAME}-booted", kept.is_dir, boot_and_keep)
     return Guest(image, kept / "memory", kept / "disk.raw")
 
 
 def _ensure_image(progress: Progress) -> Image:
-    kept = cache.folder() / f"{NAME}-{RECIPE.digest()}"
-    if not kept.is_dir():
-        with cache.building(NAME) as place:
-            if not kept.is_dir():
-                with progress.step("Build the guest with a volume group (half a minute, once)"):
-                    _build(place / "root")
-                    (place / "root/result").rename(kept)
+    said = "Build the guest with a volume group (half a minute, once)"
+    kept = cache.kept(RECIPE, said, _build, progress)
     return Image(kept / "vmlinuz", kept / "initrd.img")
 
 
@@ -215,7 +209,7 @@ def _incoming(memory: Path | None) -> list[str]:
     return ["-incoming", f"exec:exec cat {shlex.quote(str(memory))}"] if memory else []
 
 
-def _keep_booted(image: Image, place: Path) -> None:
+def _boot(image: Image, place: Path) -> Path:
     kept = place / "kept"
     kept.mkdir()
     with (kept / "disk.raw").open("wb") as raw:
@@ -230,6 +224,7 @@ def _keep_booted(image: Image, place: Path) -> None:
             machine.end(patience=BY_HAND_SECONDS)
     finally:
         machine.end()
+    return kept
 
 
 @contextmanager
@@ -259,14 +254,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _build(root: Path) -> None:
-    """Unpack the packages; nothing of them is configured, and nothing runs but what is asked."""
-    argv = ["mmdebstrap", "--mode=root", "--variant=extract", "--quiet"]
-    argv += ['--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Retries "3"']
-    argv += [f"--include={','.join(RECIPE.packages)}", RECIPE.suite, str(root)]
-    mirrors = debian.sources(RECIPE.suite)
-    if mirrors:
-        argv.append("-")
-    run(argv, stdin=mirrors or None, timeout=_BUILD_SECONDS)
+def _build(place: Path) -> Path:
+    root = place / "root"
+    debian.extract(RECIPE, root)
     shutil.copytree(RECIPE.overlay, root, dirs_exist_ok=True)
     run([str(RECIPE.finish), str(root)])
+    return root / "result"

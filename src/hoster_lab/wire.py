@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
-from hoster.addresses import mac_address, tap_name
+from hoster.wire.names import mac_address, tap_name
 from hoster_lab.commands import run
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pytest
 
-from hoster import pulumi_cli
+from hoster.engine import pulumi_cli
 from hoster.project import Project
 
 if TYPE_CHECKING:

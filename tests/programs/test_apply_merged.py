@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hoster import pulumi_cli
+from hoster.engine import pulumi_cli
 from hoster.project import Project
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from tenacity import retry, stop_after_delay, wait_fixed
 
-from hoster import previews, pulumi_cli
+from hoster.changes import previews
+from hoster.engine import pulumi_cli
 from hoster.project import Project
 
 VPS = """

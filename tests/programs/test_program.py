@@ -15,10 +15,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from hoster.declarations import parse_vps
+from hoster.changes.impact import redeployed
 from hoster.errors import ConfigurationError, RuleError
-from hoster.impact import redeployed
-from hoster.inventory import load_catalogue
+from hoster.orders.declarations import parse_vps
+from hoster.project.inventory import load_catalogue
 from hoster.stack import program
 
 if TYPE_CHECKING:

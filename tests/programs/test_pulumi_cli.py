@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from hoster import previews, pulumi_cli
+from hoster.changes import previews
+from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError, ToolError
 from hoster.project import Project
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hoster.node.boot_watch import PROBE
+from hoster.node.boot.signs import PROBE
 from hoster.node.store import Store
 from hoster_lab.traffic import DB, WEB, stations
 from hoster_lab.wire import GATEWAY, UPLINK, Wire

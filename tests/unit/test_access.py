@@ -8,8 +8,8 @@ import re
 import pytest
 from passlib.hash import sha512_crypt
 
-from hoster import access
-from hoster.access import generate, hashed
+from hoster.orders import access
+from hoster.orders.access import generate, hashed
 
 
 def test_a_password_is_five_groups_of_characters_that_nobody_mistakes() -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoster.addresses import allocate, mac_address, quarantined, tap_name
 from hoster.catalogue import Pool
 from hoster.errors import NoRoomError, RuleError
+from hoster.orders.addresses import allocate, quarantined
+from hoster.wire.names import mac_address, tap_name
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GATEWAY = IPv4Address("203.0.113.1")

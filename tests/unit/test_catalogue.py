@@ -15,8 +15,8 @@ import yaml
 
 from hoster.catalogue import TRAFFIC_BYTES, Catalogue, pinned
 from hoster.errors import ConfigurationError
-from hoster.inventory import InventoryError, load_catalogue
 from hoster.project import Project
+from hoster.project.inventory import InventoryError, load_catalogue
 
 CASES = sorted((Path(__file__).parent / "cases" / "inventory").glob("*.yml"))
 

@@ -13,12 +13,12 @@ import time_machine
 import yaml
 from click.testing import CliRunner
 
-from hoster import mail
 from hoster.cli import cli
-from hoster.clients import Client
-from hoster.declarations import VpsDeclaration
+from hoster.clients.contact import Client
 from hoster.errors import ConfigurationError, HosterError, RuleError
 from hoster.ledger import Ledger
+from hoster.mail import message as mail
+from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
 
 CUT = ("act", "quarantine", "acme/web", "--kind", "hacked", "--hours", "24", "--reinstall")
@@ -28,7 +28,7 @@ CUT = ("act", "quarantine", "acme/web", "--kind", "hacked", "--hours", "24", "--
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[EmailMessage]:
     """The mails that a pretended mail server took."""
     taken: list[EmailMessage] = []
-    monkeypatch.setattr("hoster.outbox.send", lambda message, _smtp: taken.append(message))
+    monkeypatch.setattr("hoster.mail.outbox.send", lambda message, _smtp: taken.append(message))
     return taken
 
 
@@ -42,7 +42,7 @@ def run(
     some = {vps.name: vps.fields_written() for vps in (web, db)}
     project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.add_client(ada, now)
+        ledger.clients.add(ada, now)
 
     def invoke(*arguments: str, code: int = 0) -> Any:
         done = CliRunner().invoke(cli, ["--project", str(project.root), *arguments])
@@ -141,7 +141,7 @@ def test_no_mail_is_lost_while_the_mail_server_is_away(
         raise mail.MailNotTakenError("away", final=False)
 
     with monkeypatch.context() as patched:
-        patched.setattr("hoster.outbox.send", away)
+        patched.setattr("hoster.mail.outbox.send", away)
         run(*CUT)
         run("act", "done", "1")
     assert [] == sent
@@ -291,7 +291,7 @@ def test_a_client_whose_mail_has_not_gone_out_is_not_late(
 
     with time_machine.travel(now, tick=False) as clock:
         with monkeypatch.context() as patched:
-            patched.setattr("hoster.outbox.send", away)
+            patched.setattr("hoster.mail.outbox.send", away)
             run("proof", "demand", "acme", "--json")
             clock.shift(timedelta(hours=100))
             assert ["not told yet"] == [one["stage"] for one in run("proof", "--json")["proofs"]]

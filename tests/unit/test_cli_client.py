@@ -12,8 +12,9 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from hoster import delivery, pulumi_cli
+from hoster.acts import deliver
 from hoster.cli import cli
+from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError, RuleError
 from hoster.ledger import Ledger
 from hoster.project import Project
@@ -165,7 +166,7 @@ def ordered(
     with Ledger.open(project.ledger_url) as ledger:
         for number, name in enumerate(("acme/web", "acme/mail"), start=17):
             address = IPv4Address(f"203.0.113.{number}")
-            ledger.begin_order(name, address, user="debian", now=now)
+            ledger.orders.begin(name, address, user="debian", now=now)
     company = project.inventory / "group_vars" / "all" / "company.yml"
     content = yaml.safe_load(company.read_text())
     content["company"]["smtp"] = {"host": "127.0.0.1", "port": mail_server.port, "starttls": False}
@@ -233,7 +234,7 @@ def test_what_is_not_deployed_is_refused_before_any_waiting(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[object] = []
-    monkeypatch.setattr(delivery, "wait_for", lambda *given: waited.append(given))
+    monkeypatch.setattr(deliver, "wait_for", lambda *given: waited.append(given))
 
     with pytest.raises(RuleError, match="acme/mail is declared and not deployed"):
         run("deliver", "acme/mail", "--wait", "600")
@@ -275,7 +276,7 @@ def test_no_command_shows_the_password(
     run: Run, deployed: Project, mail_server: MailServer, now: datetime
 ) -> None:
     with Ledger.open(deployed.ledger_url) as ledger:
-        codes = ledger.begin_order("acme/web", IPv4Address("203.0.113.17"), user="debian", now=now)
+        codes = ledger.orders.begin("acme/web", IPv4Address("203.0.113.17"), user="debian", now=now)
     results = [
         run("deliver", "acme/web"),
         run("outbox"),

@@ -23,10 +23,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from hoster import node_ssh
 from hoster.cli import cli
-from hoster.clients import Client
+from hoster.clients.contact import Client
 from hoster.errors import ConfigurationError, ExitCode, HosterError
+from hoster.fleet import events
+from hoster.fleet import ssh as node_ssh
 from hoster.ledger import Ledger
 from hoster.node.store import Store
 from hoster.project import Project
@@ -164,7 +165,7 @@ def collecting(project: Project, ssh: Ssh, ada: Client, mail_server: MailServer)
     content["company"]["smtp"] = {"host": "127.0.0.1", "port": mail_server.port, "starttls": False}
     file.write_text(yaml.safe_dump(content))
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.add_client(ada, AT)
+        ledger.clients.add(ada, AT)
     return project
 
 
@@ -293,7 +294,7 @@ def test_a_port_that_nobody_serves_and_a_stranger_in_a_nodes_place(
 def test_more_events_than_a_page_and_an_older_copy_of_the_state(
     collecting: Project, ssh: Ssh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_ssh, "PAGE", 4)
+    monkeypatch.setattr(events, "PAGE", 4)
     for _ in range(4):
         ssh.happens("paris-1", "throttle")
     copy = ssh.state("paris-1").read_bytes()
@@ -390,7 +391,7 @@ def nothing(_stream: str) -> int:
 
 def test_no_more_nodes_than_asked_for_are_asked_at_once(collecting: Project, ssh: Ssh) -> None:
     asked = {f"{name}-{turn}": node for turn in range(3) for name, node in nodes(collecting)}
-    answers = list(node_ssh.collect(asked, {}, known=nothing, seconds=20, at_once=2))
+    answers = list(events.collect(asked, {}, known=nothing, seconds=20, at_once=2))
 
     assert 6 == len(answers)
     assert [""] * 6 == [one.trouble for one in answers]

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from hoster import pulumi_cli
 from hoster.cli import cli
-from hoster.declarations import VpsDeclaration
+from hoster.engine import pulumi_cli
 from hoster.errors import HosterError, ToolError
+from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
 
 VPS = "urn:pulumi:acme::hoster::hoster:vps:VirtualServer::web"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hoster.catalogue import Company, Smtp
-from hoster.clients import Client, client_of
+from hoster.clients.contact import Client, client_of
 from hoster.errors import ConfigurationError, ExitCode
-from hoster.mail import compose
+from hoster.mail.message import compose
 
 VALUES = {
     "vps": "acme/web",

@@ -11,10 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoster.declaration_files import added, exclusive, read, read_all, read_sound, with_plan, write
-from hoster.declarations import VpsDeclaration
 from hoster.errors import ConfigurationError
+from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
+from hoster.project.declarations import added, exclusive, read, read_all, read_sound, with_plan
+from hoster.project.files import write
 
 HAND_WRITTEN = """\
 # Acme, since 2024.

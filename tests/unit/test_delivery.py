@@ -11,11 +11,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from hoster import delivery
+from hoster.acts import deliver
 from hoster.catalogue import Catalogue
-from hoster.declarations import VpsDeclaration
 from hoster.errors import RuleError
 from hoster.ledger import QUEUED, Ledger
+from hoster.orders.declarations import VpsDeclaration
 
 Declared = Callable[..., VpsDeclaration]
 DEPLOYED = {"vps": {"web": {"ipv4": "203.0.113.17"}}}
@@ -49,14 +49,14 @@ def test_a_deployed_vps_is_delivered_once(
     ledger: Ledger, catalogue: Catalogue, declared: Declared, now: datetime
 ) -> None:
     vps = declared()
-    ledger.begin_order(vps.full_name, vps.ipv4, user="debian", now=now)
+    ledger.orders.begin(vps.full_name, vps.ipv4, user="debian", now=now)
 
-    def deliver() -> bool:
-        return delivery.deliver(ledger, vps, catalogue, outputs=DEPLOYED, now=now)
+    def again() -> bool:
+        return deliver.deliver(ledger, vps, catalogue, outputs=DEPLOYED, now=now)
 
-    assert [True, False] == [deliver(), deliver()]
+    assert [True, False] == [again(), again()]
     assert [("delivery:acme/web", QUEUED)] == [
-        (mail.occasion, mail.state) for mail in ledger.mails()
+        (mail.occasion, mail.state) for mail in ledger.outbox.mails()
     ]
 
 
@@ -78,16 +78,16 @@ def test_what_does_not_run_is_not_delivered(
     outputs: dict[str, object],
 ) -> None:
     vps = declared()
-    ledger.begin_order(vps.full_name, vps.ipv4, user="debian", now=now)
+    ledger.orders.begin(vps.full_name, vps.ipv4, user="debian", now=now)
 
     with pytest.raises(RuleError, match="pulumi -C pulumi up -s acme"):
-        delivery.deliver(ledger, vps, catalogue, outputs=outputs, now=now)
+        deliver.deliver(ledger, vps, catalogue, outputs=outputs, now=now)
 
-    assert [] == ledger.mails()
+    assert [] == ledger.outbox.mails()
 
 
 def test_the_mail_says_what_was_sold(catalogue: Catalogue, declared: Declared) -> None:
-    told = delivery.mail_values(declared(plan="kvm-2"), catalogue)
+    told = deliver.mail_values(declared(plan="kvm-2"), catalogue)
 
     plan = catalogue.plans["kvm-2"]
     assert ("acme/web", "203.0.113.17", "Paris", "FR") == (
@@ -105,7 +105,7 @@ def test_the_mail_says_what_was_sold(catalogue: Catalogue, declared: Declared) -
 
 def test_what_the_outbox_keeps_holds_no_secret(catalogue: Catalogue, declared: Declared) -> None:
     assert not {"password", "password_hash", "user"} & set(
-        delivery.mail_values(declared(), catalogue)
+        deliver.mail_values(declared(), catalogue)
     )
 
 
@@ -120,9 +120,9 @@ def test_a_vps_that_greets_is_not_waited_for(
 ) -> None:
     told: list[float] = []
     with server(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
-        monkeypatch.setattr(delivery, "SSH_PORT", port)
+        monkeypatch.setattr(deliver, "SSH_PORT", port)
 
-        delivery.wait_for(here, 5, told.append)
+        deliver.wait_for(here, 5, told.append)
 
     assert [] == told
 
@@ -133,10 +133,10 @@ def test_an_open_port_without_ssh_is_no_answer(
 ) -> None:
     told: list[float] = []
     with server(greeting) as port:
-        monkeypatch.setattr(delivery, "SSH_PORT", port)
+        monkeypatch.setattr(deliver, "SSH_PORT", port)
 
-        with pytest.raises(delivery.NotAnsweringError, match="within 1 s"):
-            delivery.wait_for(here, 1, told.append)
+        with pytest.raises(deliver.NotAnsweringError, match="within 1 s"):
+            deliver.wait_for(here, 1, told.append)
 
     assert told
 
@@ -146,10 +146,10 @@ def test_a_vps_that_never_answers_is_told_with_where_to_look(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    monkeypatch.setattr(delivery, "SSH_PORT", port)
+    monkeypatch.setattr(deliver, "SSH_PORT", port)
 
-    with pytest.raises(delivery.NotAnsweringError) as caught:
-        delivery.wait_for(here, 0.5, lambda _waited: None)
+    with pytest.raises(deliver.NotAnsweringError) as caught:
+        deliver.wait_for(here, 0.5, lambda _waited: None)
 
     assert "virsh console acme.web" in caught.value.remedy
     assert "Nothing was queued" in caught.value.remedy

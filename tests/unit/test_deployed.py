@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hoster.deployed import DeployedVps, violations
+from hoster.changes.deployed import DeployedVps, violations
 
 BEFORE = DeployedVps(
     location="paris",

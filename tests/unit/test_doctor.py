@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hoster import doctor
+from hoster.acts import doctor
 from hoster.catalogue import Node, NodeCapacity, Smtp
 from hoster.cli import cli
 from hoster.project import Project

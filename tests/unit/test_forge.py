@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hoster.errors import ConfigurationError, ToolError
-from hoster.forge import MARK, TOKEN, Discussion
+from hoster.project.forge import MARK, TOKEN, Discussion
 
 SECRET = "token-of-the-test"
 PAGE = 100

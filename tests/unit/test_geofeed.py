@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hoster.catalogue import Catalogue
-from hoster.geofeed import faults, geofeed
+from hoster.catalogue.geofeed import faults, geofeed
 
 # Two pools, and the order in which the file lists them.
 SHIPPED = ["203.0.113.0/25,FR,FR-IDF,Paris,75010", "203.0.113.128/25,FR,FR-HDF,Roubaix,59100"]

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hoster import host_vars
-from hoster.declarations import ClientDeclarations, Declarations, VpsDeclaration
 from hoster.errors import ConfigurationError
-from hoster.project import Project
+from hoster.orders.declarations import ClientDeclarations, Declarations, VpsDeclaration
+from hoster.project import Project, host_vars
 
 Declared = Callable[..., VpsDeclaration]
 NODES = ("paris-1", "roubaix-1")

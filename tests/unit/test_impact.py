@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoster.catalogue import Catalogue, RefusedPorts
-from hoster.declarations import VpsDeclaration
-from hoster.impact import How, Reached, Side, reached, rooms
+from hoster.changes.impact import How, Reached, Side, reached, rooms
+from hoster.orders.declarations import VpsDeclaration
 
 NOW = datetime(2026, 3, 16, 12, tzinfo=UTC)
 Declare = Callable[..., VpsDeclaration]

@@ -13,10 +13,10 @@ import pytest
 from jinja2 import UndefinedError
 
 from hoster.catalogue import Company, Smtp
-from hoster.clients import Client, client_of
+from hoster.clients.contact import Client, client_of
 from hoster.errors import ConfigurationError
-from hoster.incidents import KINDS, SUSPENSIONS, TERMINATIONS
-from hoster.mail import MailNotTakenError, compose, send
+from hoster.incidents.measures import KINDS, SUSPENSIONS, TERMINATIONS
+from hoster.mail.message import MailNotTakenError, compose, send
 from hoster.templates import folder, moment, volume
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
 def test_a_server_that_never_speaks_is_left_after_a_while(
     message: EmailMessage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hoster.mail.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("hoster.mail.message.TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         smtp = Smtp(host="127.0.0.1", port=silent.getsockname()[1], starttls=False)
 

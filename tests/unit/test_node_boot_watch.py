@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hoster.node.boot_watch import (
+from hoster.node.boot.signs import (
     PATIENCE_SECONDS,
     PROBE,
     RELAY_SECONDS,
@@ -22,7 +22,7 @@ from hoster.node.boot_watch import (
     banner_in,
     in_words,
 )
-from hoster.node.vps import Vps
+from hoster.wire.vps import Vps
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""

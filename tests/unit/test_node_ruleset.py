@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hoster.node.elements import ByteLimit, Element, Family, Quota, Transaction
-from hoster.node.ruleset import (
+from hoster.node.kernel.netlink import ByteLimit, Element, Family, Quota, Transaction
+from hoster.node.kernel.vps_elements import (
     FILTER,
     SETS,
     SHAPER,
@@ -24,7 +24,7 @@ from hoster.node.ruleset import (
     places_of,
     transaction,
 )
-from hoster.node.vps import Vps
+from hoster.wire.vps import Vps
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""

@@ -20,10 +20,11 @@ import asyncssh
 import pytest
 import yaml
 
-from hoster import node_ssh
 from hoster.errors import ConfigurationError, ToolError
+from hoster.fleet import events, ssh
+from hoster.fleet.events import Answer
+from hoster.fleet.ssh import NoAnswerError, NodeSsh
 from hoster.node.store import Store
-from hoster.node_ssh import Answer, NoAnswerError, NodeSsh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,7 +180,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
 
 def collected(*asked: NodeSsh, seconds: float = 20) -> dict[str, Answer]:
     by_name = {node.name: node for node in asked}
-    answers = node_ssh.collect(by_name, {}, known=nothing, seconds=seconds, at_once=8)
+    answers = events.collect(by_name, {}, known=nothing, seconds=seconds, at_once=8)
     return {answer.node: answer for answer in answers}
 
 
@@ -248,7 +249,7 @@ def test_who_is_not_root_there_becomes_root(servers: Servers) -> None:
 def test_all_pages_are_asked_for(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(node_ssh, "PAGE", 3)
+    monkeypatch.setattr(events, "PAGE", 3)
     servers.happens("paris-1", count)
 
     [answer] = collected(servers.start("paris-1")).values()
@@ -260,7 +261,7 @@ def test_a_state_made_anew_between_two_pages_mixes_no_streams(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is of the old one is kept; the next run asks for the new one."""
-    monkeypatch.setattr(node_ssh, "PAGE", 2)
+    monkeypatch.setattr(events, "PAGE", 2)
     node = servers.start("paris-1", MADE_ANEW)
     servers.happens("paris-1", 5)
     first = Store(servers.state("paris-1")).events()[0].stream
@@ -280,7 +281,7 @@ def test_a_node_of_another_name_is_asked_for_what_is_not_known(servers: Servers)
     stream = Store(servers.state("paris-9")).events()[0].stream
     asked = {"paris-9": node}
 
-    [answer] = node_ssh.collect(asked, {}, known={stream: 3}.__getitem__, seconds=20, at_once=1)
+    [answer] = events.collect(asked, {}, known={stream: 3}.__getitem__, seconds=20, at_once=1)
 
     assert [4, 5] == [one.number for one in answer.events]
 
@@ -320,7 +321,7 @@ def test_the_inventory_that_ansible_reaches_a_node_by_is_enough(
         for file in (servers.folder / "said").iterdir()
     }
 
-    answers = collected(*node_ssh.nodes(project).values())
+    answers = collected(*ssh.nodes(project).values())
 
     assert {"paris-1": 2, "roubaix-1": 2} == by_ansible
     assert by_ansible == {name: len(answer.events) for name, answer in answers.items()}
@@ -330,7 +331,7 @@ def test_an_inventory_that_ansible_refuses_is_told(project: Project) -> None:
     (project.inventory / "hosts.yml").write_text("all: [")
 
     with pytest.raises(ToolError, match="ansible-inventory failed"):
-        node_ssh.nodes(project)
+        ssh.nodes(project)
 
 
 @pytest.mark.parametrize(
@@ -347,5 +348,5 @@ def test_a_value_that_only_ansible_reads_is_refused_with_a_remedy(
     file.write_text(yaml.safe_dump(content))
 
     with pytest.raises(ConfigurationError, match=f"paris-1: {variable} is a template") as caught:
-        node_ssh.nodes(project)
+        ssh.nodes(project)
     assert "Write its value." == caught.value.remedy

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hoster.node import domains, unattended
-from hoster.node.errors import NodeError
+from hoster.wire.errors import NodeError
 
 
 def test_what_a_child_heard_from_libvirt_is_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:

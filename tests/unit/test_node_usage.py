@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hoster.node.usage import counted, cycle_end, cycle_start, level_reached
+from hoster.billing.cycles import cycle_end, cycle_start
+from hoster.node.quota import counted, level_reached
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""

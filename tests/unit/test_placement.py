@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoster.catalogue import Catalogue, Node, NodeCapacity, Plan
-from hoster.declarations import VpsDeclaration
 from hoster.errors import NoRoomError
-from hoster.placement import Resources, judge_resize, place, shortages, usage
+from hoster.orders.declarations import VpsDeclaration
+from hoster.orders.placement import Resources, judge_resize, place, shortages, usage
 
 Declared = Callable[..., VpsDeclaration]
 

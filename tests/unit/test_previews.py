@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hoster.previews import KEPT, Preview, Step, judge, read
+from hoster.changes.previews import KEPT, Preview, Step, judge, read
 
 VPS = "urn:pulumi:acme::hoster::hoster:vps:VirtualServer::web-disk"
 PREFIX = "urn:pulumi:acme::hoster::hoster:vps:VirtualServer$"

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hoster.incidents import Measure
-from hoster.proofs import Demand, Due, due
+from hoster.clients.proofs import Demand, Due, due
+from hoster.incidents.measures import Measure
 
 HOUR = timedelta(hours=1)
 VPSS = ["acme/web", "other/web"]

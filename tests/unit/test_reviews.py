@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hoster.changes.comment import MOST_CHARACTERS, Section, comment, exit_code, fenced
 from hoster.errors import ExitCode
-from hoster.reviews import MOST_CHARACTERS, Section, comment, exit_code, fenced
 
 
 def test_the_first_that_forbids_a_change_says_how_it_ends() -> None:

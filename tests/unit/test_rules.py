@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from hoster import rules
 from hoster.catalogue import Catalogue
-from hoster.declaration_files import read_all
-from hoster.declarations import ClientDeclarations, Declarations, VpsDeclaration
+from hoster.changes import rules
+from hoster.orders.declarations import ClientDeclarations, Declarations, VpsDeclaration
 from hoster.project import Project
+from hoster.project.declarations import read_all
 
 CASES = sorted((Path(__file__).parent / "cases" / "rules").glob("*.yml"))
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hoster.schemas import SECTIONS, schemas, text_of
+from hoster.catalogue.schemas import SECTIONS, schemas, text_of
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_schema_is_as_new_as_the_model(section: str) -> None:
-    # After a change: python -m hoster.schemas docs/schemas
+    # After a change: python -m hoster.catalogue.schemas docs/schemas
     assert text_of(schemas()[section]) == (FOLDER / f"{section}.json").read_text()
 
 

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from hoster.ssh_keys import TYPES, checked
+from hoster.orders.ssh_keys import TYPES, checked
 
 
 def key(kind: str, inside: str = "", comment: str = "") -> str:

@@ -11,10 +11,13 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from click.shell_completion import CompletionItem
 
+    from hoster.acts.change import Change
     from hoster.catalogue import Catalogue
+    from hoster.engine.rollout import StackOutcome
     from hoster.project import Project
 
 _Value = TypeVar("_Value")
@@ -57,9 +60,24 @@ def catalogue() -> Catalogue:
     Raises:
         InventoryError: it is not valid.
     """
-    from hoster.inventory import load_catalogue
+    from hoster.project.inventory import load_catalogue
 
     return load_catalogue(project().inventory)
+
+
+def clock() -> datetime:
+    """Return what time it is: the clock of every act."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+def change(ref: str | None) -> Change:
+    """Return the project beside what *ref* says of it, to be read as it is asked."""
+    from hoster.acts.change import Change
+
+    here = project()
+    return Change(here, ref, lambda: terminated(here))
 
 
 def terminated(project: Project) -> set[str]:
@@ -69,7 +87,7 @@ def terminated(project: Project) -> set[str]:
     if project.has_no_ledger:
         return set()
     with Ledger.open(project.ledger_url) as ledger:
-        return {one.vps for one in ledger.terminations()}
+        return {one.vps for one in ledger.terminations.all()}
 
 
 def counted(number: int, what: str) -> str:
@@ -80,6 +98,11 @@ def counted(number: int, what: str) -> str:
 def say(text: str) -> None:
     """Tell a person something; standard output stays for data."""
     click.echo(text, err=True)
+
+
+def say_outcome(outcome: StackOutcome) -> None:
+    """Tell what became of one stack among many."""
+    say(f"{outcome.client}: {outcome.result} ({outcome.seconds:.1f} s)")
 
 
 def print_json(data: Any) -> None:
@@ -159,6 +182,6 @@ class VpsName(_Completed[tuple[str, str]]):
 
     def names(self) -> Iterable[str]:
         """Return the declared names."""
-        from hoster.declaration_files import read_all
+        from hoster.project.declarations import read_all
 
         return [vps.full_name for vps in read_all(project())]

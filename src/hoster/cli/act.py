@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from hoster.cli import _common, act_systems
-from hoster.incidents import KINDS, SEVERITIES, SUSPENSIONS
+from hoster.cli import _common, act_lifecycle
+from hoster.incidents.measures import KINDS, SEVERITIES, SUSPENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hoster.incidents import Measure
+    from hoster.incidents.measures import Measure
     from hoster.ledger import Ledger, Wanted
 
 
@@ -78,15 +78,15 @@ def quarantine(
     Example:
       hoster act quarantine acme/web --kind hacked --evidence ticket-4711 --hours 24
     """
-    from hoster.announcements import require_overdue
+    from hoster.clients.announcements import require_overdue
 
     now = _now()
     until = now + timedelta(hours=hours) if hours is not None else None
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if kind == "update-missing":
-            require_overdue(vps, ledger.announcements(), now)
-        return ledger.quarantine(
+            require_overdue(vps, ledger.announcements.all(), now)
+        return ledger.measures.quarantine(
             vps,
             kind,
             severity,
@@ -114,7 +114,7 @@ def reconnect(chosen: Chosen, incident: int | None, override: str, dry_run: bool
     now, policy = _now(), _common.catalogue().policy.incidents
     _record(
         chosen,
-        lambda ledger, vps: ledger.reconnect(
+        lambda ledger, vps: ledger.measures.reconnect(
             vps, now, policy=policy, incident=incident, override=override
         ),
         dry_run=dry_run,
@@ -133,14 +133,14 @@ def suspend(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
     Example:
       hoster act suspend acme/web --reason unpaid --note invoice-2026-117
     """
-    from hoster import proofs
+    from hoster.clients import proofs
 
     now = _now()
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if reason == proofs.GROUND:
-            proofs.require_overdue(vps, ledger.proof_demands(proofs.client_of(vps)), now)
-        return ledger.suspend(vps, reason, note, now)
+            proofs.require_overdue(vps, ledger.proofs.demands(proofs.client_of(vps)), now)
+        return ledger.measures.suspend(vps, reason, note, now)
 
     _record(chosen, want, dry_run=dry_run)
 
@@ -157,14 +157,14 @@ def resume(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
     Example:
       hoster act resume acme/web --reason unpaid
     """
-    from hoster import proofs
+    from hoster.clients import proofs
 
     now = _now()
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if reason == proofs.GROUND:
-            proofs.require_settled(vps, ledger.proof_demands(proofs.client_of(vps)))
-        return ledger.resume(vps, reason, note, now)
+            proofs.require_settled(vps, ledger.proofs.demands(proofs.client_of(vps)))
+        return ledger.measures.resume(vps, reason, note, now)
 
     _record(chosen, want, dry_run=dry_run)
 
@@ -178,20 +178,20 @@ def enforce_proofs(dry_run: bool) -> None:
     Example:
       hoster act proofs --dry-run
     """
-    from hoster import proofs
-    from hoster.declaration_files import read_all
+    from hoster.clients import proofs
     from hoster.ledger import Ledger
+    from hoster.project.declarations import read_all
 
     project, now = _common.project(), _now()
     node_of = {vps.full_name: vps.node for vps in read_all(project)}
     with Ledger.open(project.ledger_url) as ledger:
-        demands = ledger.proof_demands()
-        due = proofs.due(node_of, demands, ledger.measures(in_force=True), now)
+        demands = ledger.proofs.demands()
+        due = proofs.due(node_of, demands, ledger.measures.all(in_force=True), now)
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if vps in due.resume:
-            return ledger.resume(vps, proofs.GROUND, "the proof came", now)
-        return ledger.suspend(vps, proofs.GROUND, "", now)
+            return ledger.measures.resume(vps, proofs.GROUND, "the proof came", now)
+        return ledger.measures.suspend(vps, proofs.GROUND, "", now)
 
     concerned = {vps: node_of[vps] for vps in (*due.suspend, *due.resume)}
     _record(Chosen(concerned, by_name=False), want, dry_run=dry_run)
@@ -213,7 +213,7 @@ def summary(measures: tuple[int, ...]) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        found = [one for one in ledger.measures() if one.id in set(measures)]
+        found = [one for one in ledger.measures.all() if one.id in set(measures)]
     table = Table("vps", "measure", "for", "stage", box=box.SIMPLE)
     for one in found:
         table.add_row(one.vps, one.kind, one.ground, one.stage)
@@ -231,14 +231,14 @@ def done(measures: tuple[int, ...]) -> None:
     Example:
       hoster act done 17 18
     """
-    from hoster import outbox
     from hoster.ledger import Ledger
+    from hoster.mail import outbox
 
     content = _common.catalogue()
     with Ledger.open(_common.project().ledger_url) as ledger:
-        confirmed = ledger.confirm(measures, _now(), content.policy.timezone)
+        confirmed = ledger.measures.confirm(measures, _now(), content.policy.timezone)
         outbox.send_due(ledger, content.company, _now)
-        now = {one.measure.vps: ledger.situation(one.measure.vps) for one in confirmed}
+        now = {one.measure.vps: ledger.measures.situation(one.measure.vps) for one in confirmed}
     for one in confirmed:
         if not one.told:
             _common.say(f"no client of {one.measure.vps} is known here: nobody was told")
@@ -309,9 +309,9 @@ def _chosen(names: tuple[str, ...], nodes: str | None, images: str | None) -> Ch
         ConfigurationError: one of them is not declared, or a node or image is unknown; near names
             are told.
     """
-    from hoster.declaration_files import read_all
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project.declarations import read_all
 
     if not (names or nodes or images):
         raise click.UsageError("name VPSs, as in acme/web, or choose them by --node or --image")
@@ -339,5 +339,5 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-for _command in act_systems.COMMANDS:
+for _command in act_lifecycle.COMMANDS:
     act.add_command(_command)

@@ -39,7 +39,7 @@ def announce(ctx: click.Context, as_json: bool) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        found = ledger.announcements()
+        found = ledger.announcements.all()
     rows = [
         {
             "id": one.id,
@@ -81,10 +81,10 @@ def maintenance(
     Example:
       hoster announce maintenance --node paris-1 --start 2026-12-01T22:00 --hours 2
     """
-    from hoster.announcements import Kind, on_nodes
-    from hoster.declaration_files import read_all
+    from hoster.clients.announcements import Kind, on_nodes
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project.declarations import read_all
 
     content = _common.catalogue()
     for node in nodes:
@@ -93,7 +93,7 @@ def maintenance(
     vpss = on_nodes(read_all(_common.project()), nodes)
     at = _local(start)
     _told(
-        lambda ledger, zone: ledger.announce(
+        lambda ledger, zone: ledger.announcements.announce(
             Kind.MAINTENANCE,
             ", ".join(sorted(set(nodes))),
             vpss,
@@ -121,17 +121,17 @@ def update(image: str, due: datetime, what: str, dry_run: bool, as_json: bool) -
     Example:
       hoster announce update --image debian-12 --due 2026-12-10 --what "openssl, DSA-5999"
     """
-    from hoster.announcements import Kind, of_image
-    from hoster.declaration_files import read_all
+    from hoster.clients.announcements import Kind, of_image
     from hoster.errors import ConfigurationError
     from hoster.problems import near
+    from hoster.project.declarations import read_all
 
     images = _common.catalogue().images
     if image not in images:
         raise ConfigurationError(f"no image {image}{near(image, images)}")
     vpss = of_image(read_all(_common.project()), image)
     _told(
-        lambda ledger, zone: ledger.announce(
+        lambda ledger, zone: ledger.announcements.announce(
             Kind.UPDATE,
             image,
             vpss,
@@ -158,7 +158,7 @@ def remind(number: int, dry_run: bool, as_json: bool) -> None:
     """
     now = datetime.now(UTC)
     _told(
-        lambda ledger, zone: ledger.remind(
+        lambda ledger, zone: ledger.announcements.remind(
             number, now, today=now.astimezone(ZoneInfo(zone)).date(), timezone=zone
         ),
         dry_run=dry_run,
@@ -180,7 +180,7 @@ def settle(number: int, names: tuple[str, ...], as_json: bool) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        new = ledger.settle(number, names, datetime.now(UTC))
+        new = ledger.announcements.settle(number, names, datetime.now(UTC))
     if as_json:
         _common.print_json({"changed": bool(new), "settled": new})
     else:
@@ -196,8 +196,8 @@ def _local(when: datetime) -> datetime:
 
 
 def _told(tell: Callable[[Ledger, str], Told], *, dry_run: bool, as_json: bool) -> None:
-    from hoster import outbox
     from hoster.ledger import Ledger
+    from hoster.mail import outbox
 
     content = _common.catalogue()
     with Ledger.open(_common.project().ledger_url) as ledger:

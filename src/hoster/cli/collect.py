@@ -13,7 +13,7 @@ from hoster.cli import _common
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from hoster.node_ssh import Answer
+    from hoster.fleet.events import Answer
 
 
 @click.command()
@@ -37,25 +37,27 @@ def collect(
     \b
     Exit codes: 0 every node answered; 4 one did not, or the mail server did not take something.
     """
-    from hoster import node_ssh, outbox
     from hoster.errors import ExitCode
+    from hoster.fleet import events, ssh
     from hoster.ledger import Ledger
+    from hoster.mail import outbox
 
     project, company = _common.project(), _common.catalogue().company
-    asked = _chosen(node_ssh.nodes(project), nodes)
+    asked = _chosen(ssh.nodes(project), nodes)
     rows: list[dict[str, Any]] = []
     with Ledger.open(project.ledger_url) as ledger:
-        answers = node_ssh.collect(
+        answers = events.collect(
             asked,
-            ledger.last_node_events(asked),
-            known=ledger.last_number_of,
+            ledger.node_events.last(asked),
+            known=ledger.node_events.last_number,
             seconds=timeout,
             at_once=at_once,
         )
         for answer in _counted(answers, len(asked)):
             row: dict[str, Any] = {"node": answer.node, "trouble": answer.trouble}
             if not answer.trouble:
-                kept = ledger.keep_node_events(answer.node, answer.events, _now(), dry_run=dry_run)
+                with ledger.together(dry_run=dry_run):
+                    kept = ledger.node_events.keep(answer.node, answer.events, _now())
                 row |= vars(kept)
             rows.append(row)
         report = outbox.Report() if dry_run else outbox.send_due(ledger, company, _now)

@@ -11,7 +11,7 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from hoster.doctor import Examination
+    from hoster.acts.doctor import Examination
 
 
 @click.command()
@@ -28,7 +28,7 @@ def doctor(nodes: bool, as_json: bool) -> None:
     \b
     Exit codes: 0 all that is required is there; 1 something is not.
     """
-    from hoster.doctor import examine
+    from hoster.acts.doctor import examine
     from hoster.errors import ExitCode
 
     found = examine(lambda: (_common.project(), _common.catalogue()), nodes=nodes)

@@ -24,8 +24,8 @@ def geofeed(output: Path | None, as_json: bool) -> None:
       hoster geofeed
       hoster geofeed --output geofeed.csv
     """
-    from hoster.declaration_files import write
-    from hoster.geofeed import geofeed as feed
+    from hoster.catalogue.geofeed import geofeed as feed
+    from hoster.project.files import write
 
     text = feed(_common.catalogue())
     if output:

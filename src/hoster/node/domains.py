@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hoster.node.errors import InvalidMetadataError
-from hoster.node.vps import NAMESPACE, parsed_metadata
+from hoster.wire.errors import InvalidMetadataError
+from hoster.wire.metadata import NAMESPACE, parsed_metadata
 
 if TYPE_CHECKING:
-    from hoster.node.vps import Vps
+    from hoster.wire.vps import Vps
 
 URI = "qemu:///system"
 

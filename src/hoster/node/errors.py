@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-
-class NodeError(Exception):
-    """A reason why the agent did not do what it was asked; the message says what to do."""
-
-
-class InvalidMetadataError(NodeError):
-    """A domain's facts do not describe a VPS."""
+from hoster.wire.errors import NodeError
 
 
 class UnknownVpsError(NodeError):

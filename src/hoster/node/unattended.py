@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hoster.node import CONFIG, STATE
-from hoster.node.errors import NodeError
+from hoster.wire.errors import NodeError
 
 if TYPE_CHECKING:
     from hoster.node.agent import Outcome
-    from hoster.node.vps import Vps
+    from hoster.wire.vps import Vps
 
 
 def main(act: str, state: str = STATE, config: str = CONFIG) -> int:

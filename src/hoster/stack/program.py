@@ -10,22 +10,23 @@ import pulumi
 import pulumi_libvirt as libvirt
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
-from hoster import addresses, declaration_files, rules
-from hoster.deployed import DeployedVps, vanished, violations
+from hoster.changes import rules
+from hoster.changes.deployed import COMPONENT, DeployedVps, vanished, violations
 from hoster.errors import ConfigurationError, RuleError
-from hoster.inventory import load_catalogue
-from hoster.project import ENDED_VARIABLE, Project
+from hoster.project import ENDED_VARIABLE, Project, declarations
+from hoster.project.inventory import load_catalogue
 from hoster.stack.first_boot import Network
-from hoster.stack.metadata import VpsMetadata, metadata_xml
-from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
+from hoster.stack.virtual_server import VirtualServer, VirtualServerArgs
+from hoster.wire import names
+from hoster.wire.metadata import metadata_xml
+from hoster.wire.vps import Vps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ipaddress import IPv4Address
 
     from hoster.catalogue import Catalogue, Plan
-    from hoster.declarations import VpsDeclaration
-
-COMPONENT = "hoster:vps:VirtualServer"
+    from hoster.orders.declarations import VpsDeclaration
 
 
 def declare() -> None:
@@ -58,7 +59,7 @@ def declare() -> None:
 
 
 def _declared(project: Project, catalogue: Catalogue) -> tuple[VpsDeclaration, ...]:
-    client = declaration_files.read(project.declaration(pulumi.get_stack()))
+    client = declarations.read(project.declaration(pulumi.get_stack()))
     if found := rules.check_client(catalogue, client):
         raise ConfigurationError(
             "\n".join(
@@ -127,19 +128,19 @@ def _arguments(
         vcpus=plan.vcpus,
         memory_mib=plan.memory_mib,
         network=network,
-        tap=addresses.tap_name(vps.ipv4),
-        metadata=metadata_xml(_metadata(vps, plan, network, policy.timezone)),
+        tap=names.tap_name(vps.ipv4),
+        metadata=metadata_xml(
+            _wired(vps, plan, network.gateway, policy.timezone),
+            location=vps.location,
+            prefix_length=network.address.network.prefixlen,
+        ),
         user=catalogue.images[vps.image_name].default_user,
         ssh_keys=vps.ssh_keys,
         password_hash=access.apply(lambda hashes: _hash_of(hashes, vps)),
         domain_type=catalogue.nodes[vps.node].domain_type,
         storage_pool=policy.storage_pool,
         bridge=policy.bridge,
-        headroom=Headroom(
-            vcpus=policy.headroom.vcpus,
-            memory_mib=policy.headroom.memory_mib,
-            memory_slots=policy.headroom.memory_slots,
-        ),
+        headroom=policy.headroom,
         former_disk=vps.former_disk,
     )
 
@@ -157,28 +158,25 @@ def _network(vps: VpsDeclaration, catalogue: Catalogue) -> Network:
     pool = next(pool for pool in catalogue.locations[vps.location].pools if vps.ipv4 in pool.cidr)
     return Network(
         address=IPv4Interface(f"{vps.ipv4}/{pool.cidr.prefixlen}"),
-        mac=addresses.mac_address(vps.ipv4),
+        mac=names.mac_address(vps.ipv4),
         gateway=pool.gateway,
         dns=tuple(pool.dns),
     )
 
 
-def _metadata(vps: VpsDeclaration, plan: Plan, network: Network, timezone: str) -> VpsMetadata:
-    return VpsMetadata(
+def _wired(vps: VpsDeclaration, plan: Plan, gateway: IPv4Address, timezone: str) -> Vps:
+    return Vps(
         client=vps.client,
         name=vps.name,
         plan=vps.plan,
-        location=vps.location,
-        address=network.address,
-        gateway=network.gateway,
-        mac=network.mac,
-        tap=addresses.tap_name(vps.ipv4),
+        ipv4=vps.ipv4,
         guaranteed_mbit_s=plan.guaranteed_mbit_s,
         ceiling_mbit_s=plan.ceiling_mbit_s,
         throttle_mbit_s=plan.throttle_mbit_s,
         traffic_bytes=plan.traffic_bytes,
-        cycle_anchor=vps.since,
+        anchor=vps.since,
         timezone=timezone,
+        gateway=gateway,
     )
 
 
@@ -186,6 +184,6 @@ def _outputs(vps: VpsDeclaration, catalogue: Catalogue, server: VirtualServer) -
     return {
         **DeployedVps.of(vps, catalogue).outputs(),
         "user": catalogue.images[vps.image_name].default_user,
-        "domain": vps.full_name.replace("/", "."),
+        "domain": vps.domain,
         "uuid": server.uuid,
     }

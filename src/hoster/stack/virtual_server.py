@@ -8,25 +8,19 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_libvirt as libvirt
 
-from hoster import systems
+from hoster.changes.deployed import COMPONENT
+from hoster.orders import disks
 from hoster.stack import first_boot
 from hoster.templates import render
+from hoster.wire import names
 
 if TYPE_CHECKING:
-    from hoster.declarations import FormerDisk
-    from hoster.deployed import DeployedVps
+    from hoster.catalogue import Headroom
+    from hoster.changes.deployed import DeployedVps
+    from hoster.orders.declarations import FormerDisk
     from hoster.stack.first_boot import Network
 
 GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Headroom:
-    """How far a running VPS can be plugged up without a reboot: its declared maxima."""
-
-    vcpus: int
-    memory_mib: int
-    memory_slots: int
 
 
 @dataclass(frozen=True)
@@ -55,13 +49,13 @@ class VirtualServerArgs:
 
     @property
     def domain(self) -> str:
-        """The name on the host node; the dot keeps ``a-b/c`` and ``a/b-c`` apart."""
-        return self.full_name.replace("/", ".")
+        """The name of its domain on its host node."""
+        return names.domain_name(self.full_name)
 
     @property
     def instance(self) -> str:
         """The name of the system on it: cloud-init sets a system up once for each."""
-        return systems.instance(self.domain, self.facts.installation)
+        return disks.instance(self.domain, self.facts.installation)
 
     @property
     def hostname(self) -> str:
@@ -87,7 +81,7 @@ class VirtualServer(pulumi.ComponentResource):
         self, name: str, args: VirtualServerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         outputs = args.facts.outputs()
-        super().__init__("hoster:vps:VirtualServer", name, {**outputs}, opts)
+        super().__init__(COMPONENT, name, {**outputs}, opts)
         self.register_outputs(outputs)
         facts = args.facts
         disk = self._disk(
@@ -109,8 +103,8 @@ class VirtualServer(pulumi.ComponentResource):
         self, name: str, args: VirtualServerArgs, *, image: str, installation: int, gib: int
     ) -> libvirt.Volume:
         return libvirt.Volume(
-            systems.instance(f"{name}-disk", installation),
-            name=systems.volume(args.domain, installation),
+            disks.instance(f"{name}-disk", installation),
+            name=disks.volume(args.domain, installation),
             pool=args.storage_pool,
             base_volume_name=f"{image}.qcow2",
             format="qcow2",
@@ -128,8 +122,8 @@ class VirtualServer(pulumi.ComponentResource):
             )
 
         return libvirt.CloudInitDisk(
-            systems.instance(f"{name}-seed", args.facts.installation),
-            name=f"{args.instance}.seed.iso",
+            disks.instance(f"{name}-seed", args.facts.installation),
+            name=disks.seed(args.domain, args.facts.installation),
             pool=args.storage_pool,
             user_data=args.password_hash.apply(user_data),
             meta_data=first_boot.meta_data(instance_id=args.instance, hostname=args.hostname),

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hoster.node import ruleset
 from hoster.node.agent import Agent
-from hoster.node.errors import KernelError, NodeError, UnknownVpsError
+from hoster.node.errors import KernelError, UnknownVpsError
+from hoster.node.kernel import vps_elements
+from hoster.wire.errors import NodeError
 from hoster_lab.agent_node import (
     BUCKET_BYTES,
     MAIL,
-    PATIENCE_SECONDS,
     SHOP,
     Node,
     conversation,
-    hears,
     throttled_packets,
     vps_of,
 )
+from hoster_lab.in_process import PATIENCE_SECONDS, hears
 from hoster_lab.traffic import DB, WEB
 from hoster_lab.wire import INBOUND
 
@@ -80,7 +80,7 @@ def test_a_start_lets_a_vps_in_and_a_stop_takes_all_of_it_out(two: Node) -> None
     assert (0, 0) == (two.passed("web"), two.passed("world", "web"))
     assert 1 == two.passed("db")
     left = {place for place in two.kernel() if place[1] != "block_ports"}
-    assert left == ruleset.places_of(vps_of(DB))
+    assert left == vps_elements.places_of(vps_of(DB))
     # What was refused since is told by its tap.
     two.program("nft", "flush", "set", "bridge", "hoster", "refused")
     assert set() == names_shown(two) & {WEB.tap, str(WEB.ipv4)}

@@ -10,21 +10,19 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from hoster.node import ruleset
-from hoster.node.elements import Quota, Transaction
-from hoster.node.ruleset import FILTER
+from hoster.node.kernel import vps_elements
+from hoster.node.kernel.netlink import Quota, Transaction
+from hoster.node.kernel.vps_elements import FILTER
 from hoster_lab.agent_node import (
     BUCKET_BYTES,
     MAIL,
     NOW,
     Node,
     conversation,
-    hears,
-    inside,
     throttled_packets,
-    until,
     vps_of,
 )
+from hoster_lab.in_process import hears, inside, until
 from hoster_lab.traffic import DB, WEB
 
 if TYPE_CHECKING:
@@ -124,7 +122,7 @@ def test_a_stream_with_offloads_is_counted_as_the_tap_carries_it(two: Node) -> N
 
 def set_anew(node: Node, rented: Rented) -> None:
     """Do what the agent never does: take the count away, as a reset by hand."""
-    element = node.kernel()[ruleset.metered(vps_of(rented))]
+    element = node.kernel()[vps_elements.metered(vps_of(rented))]
     assert isinstance(element.statement, Quota)
     changes = Transaction()
     changes.delete(*FILTER, [element])

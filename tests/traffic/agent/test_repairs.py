@@ -6,11 +6,13 @@ import subprocess
 from dataclasses import replace
 from datetime import timedelta
 
-from hoster.node import elements
-from hoster.node.agent import GRACE, SAID_EVERY
-from hoster.node.elements import Element, Quota, Transaction
-from hoster.node.ruleset import FILTER
-from hoster_lab.agent_node import NOW, Node, frame, inside, newcomer, vps_of
+from hoster.node.kernel import netlink
+from hoster.node.kernel.netlink import Element, Quota, Transaction
+from hoster.node.kernel.vps_elements import FILTER
+from hoster.node.reconcile import GRACE
+from hoster.node.refusals import SAID_EVERY
+from hoster_lab.agent_node import NOW, Node, newcomer, vps_of
+from hoster_lab.in_process import frame, inside
 from hoster_lab.traffic import DB, STRANGER, WEB
 from hoster_lab.wire import INBOUND, UPLINK, Rented
 
@@ -119,13 +121,13 @@ def test_what_somebody_changed_in_the_kernel_is_put_right(two: Node) -> None:
     two.measure(DB, "quarantine")
     stranger, world = self_made(two)
     changes = Transaction()
-    tap = elements.interface(STRANGER)
-    changes.add(*FILTER, [Element("senders", tap + elements.mac(stranger) + world)])
-    sender = tap + elements.mac(stranger) + elements.ethertype(0x0800) + world
-    changes.add(*FILTER, [Element("metered", sender, elements.class_id(1, 16), Quota(10**9))])
-    db = elements.interface(DB.tap) + elements.mac(DB.mac) + elements.ipv4(DB.ipv4)
+    tap = netlink.interface(STRANGER)
+    changes.add(*FILTER, [Element("senders", tap + netlink.mac(stranger) + world)])
+    sender = tap + netlink.mac(stranger) + netlink.ethertype(0x0800) + world
+    changes.add(*FILTER, [Element("metered", sender, netlink.class_id(1, 16), Quota(10**9))])
+    db = netlink.interface(DB.tap) + netlink.mac(DB.mac) + netlink.ipv4(DB.ipv4)
     changes.add(*FILTER, [Element("senders", db)])
-    changes.delete(*FILTER, [Element("throttles", elements.interface(WEB.tap))])
+    changes.delete(*FILTER, [Element("throttles", netlink.interface(WEB.tap))])
     with inside(two.wire.node):
         changes.commit()
     two.program(
@@ -167,7 +169,7 @@ def test_what_somebody_changed_in_the_kernel_is_put_right(two: Node) -> None:
 
 def self_made(node: Node) -> tuple[str, bytes]:
     mac, ipv4 = node.place("stranger")
-    return mac, elements.ipv4(ipv4)
+    return mac, netlink.ipv4(ipv4)
 
 
 def test_refused_packets_are_told_once_in_ten_minutes(two: Node) -> None:

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hoster.node import elements, ruleset
-from hoster.node.elements import Element, Transaction
 from hoster.node.errors import KernelError
-from hoster.node.ruleset import FILTER, Enforced, Measures
-from hoster_lab.agent_node import CHANGED, SHOP, Node, inside, killed_before, uncounted, vps_of
+from hoster.node.kernel import netlink, vps_elements
+from hoster.node.kernel.netlink import Element, Transaction
+from hoster.node.kernel.vps_elements import FILTER, Enforced, Measures
+from hoster_lab.agent_node import CHANGED, SHOP, Node, killed_before, uncounted, vps_of
+from hoster_lab.in_process import inside
 from hoster_lab.traffic import DB, STRANGER, WEB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hoster.node.agent import Agent
-    from hoster.node.ruleset import Elements
+    from hoster.node.kernel.vps_elements import Elements
     from hoster.node.store import Known
     from hoster_lab.wire import Rented
 
@@ -86,7 +87,7 @@ class Play:
             known = node.known(one.rented)
             assert (one.running, one.used) == (known.running, known.used_bytes), self.story
             if one.running:
-                wanted |= ruleset.elements_of(one.enforced(known.class_minor))
+                wanted |= vps_elements.elements_of(one.enforced(known.class_minor))
         assert uncounted(node.wanted()) == uncounted(wanted), self.story
         node.assert_as_the_state_says(exactly=exactly)
 
@@ -208,7 +209,7 @@ class Play:
             return
         found = [place for place in self.node.kernel() if place[1] != "metered"]
         lost = self.any.sample(found, min(len(found), 3))
-        tap = elements.interface(STRANGER)
+        tap = netlink.interface(STRANGER)
         changes = Transaction()
         for table, name, key in lost:
             changes.delete(*table, [Element(name, key)])

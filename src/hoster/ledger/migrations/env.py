@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from alembic import context
 
-from hoster.ledger._schema import Base
+from hoster.ledger.tables import Base
 
+# The face of the tables imports every module of them: their metadata is whole.
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from hoster.ledger._schema import Instant
+from hoster.ledger.tables import Instant
 
 revision = "0001"
 down_revision = None

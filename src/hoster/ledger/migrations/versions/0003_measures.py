@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from hoster import audit
-from hoster.ledger._schema import Instant
+from hoster.ledger import audit
+from hoster.ledger.tables import Instant
 
 revision = "0003"
 down_revision = "0002"

@@ -1,0 +1,1 @@
+"""Rules on money and on the cycles that it goes by."""

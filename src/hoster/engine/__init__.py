@@ -1,0 +1,1 @@
+"""Pulumi, asked and driven as a program."""

@@ -1,0 +1,1 @@
+"""The host nodes, asked over SSH."""

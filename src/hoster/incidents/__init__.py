@@ -1,0 +1,1 @@
+"""Rules on security incidents, and on the measures against VPSs."""

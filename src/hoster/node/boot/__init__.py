@@ -1,0 +1,1 @@
+"""A boot, watched from the host node past the packet filter."""

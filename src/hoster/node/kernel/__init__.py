@@ -1,0 +1,1 @@
+"""What the agent says to the kernel: elements by netlink, classes by tc."""

@@ -1,0 +1,1 @@
+"""Rules on what is ordered: declarations, addresses, places, disks."""
