@@ -124,7 +124,7 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def ledger(ledger_url: str, ada: Client) -> Iterator[Ledger]:
     """A ledger that knows the client acme."""
     with Ledger.open(ledger_url) as opened:
-        opened.add_client(ada, NOW)
+        opened.clients.add(ada, NOW)
         yield opened
 
 
