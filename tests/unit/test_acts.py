@@ -82,7 +82,7 @@ def clock(now: datetime) -> Callable[[], datetime]:
 def book(project: Project, ada: Client, now: datetime) -> Iterator[Ledger]:
     """The project's ledger, which knows the client acme."""
     with Ledger.open(project.ledger_url) as opened:
-        opened.add_client(ada, now)
+        opened.clients.add(ada, now)
         yield opened
 
 
