@@ -49,6 +49,7 @@ ORDER = (
     "test_reinstall",
 )
 """The files with tests, as they are run: a VPS is followed from its order to its end."""
+FORKS = Path(__file__).parent / "ansible_forks.py"
 PLUGINS = Path(__file__).parent / "callback_plugins"
 MOST_STEPS = 60
 
@@ -88,7 +89,7 @@ def lab() -> Iterator[Lab]:
     """The lab; what is missing of it is brought up first, and it stays up for the next run."""
     found = Lab(ROOT)
     found.up()
-    with WarmAnsible(found.env()) as ansible:
+    with WarmAnsible(FORKS, found.env()) as ansible:
         yield WarmLab(ROOT, ansible)
 
 
@@ -131,7 +132,7 @@ def cuts(
 ) -> Iterator[Cuts]:
     """Acts that are cut; the report says where."""
     plugins = {"ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS), "ANSIBLE_CALLBACKS_ENABLED": "cut"}
-    with WarmAnsible(lab.env() | plugins) as ansible:
+    with WarmAnsible(FORKS, lab.env() | plugins) as ansible:
         made = Cuts(lab, ansible, tmp_path_factory.mktemp("cuts"))
         request.config.stash[_MADE] = made.made
         yield made

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from ipaddress import IPv4Address
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,22 @@ def side_by_side() -> Callable[[str, list[list[str]]], list[str]]:
         return [output for output, _, _ in done]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fresh_ledger(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Ledger]:
+    """Open a new ledger on SQLite, a copy of an empty one: its migrations run once for all."""
+    folder = tmp_path_factory.mktemp("ledgers")
+    with Ledger.open(f"sqlite:///{folder}/empty.sqlite3"):
+        pass
+    number = count()
+
+    def make() -> Ledger:
+        file = folder / f"{next(number)}.sqlite3"
+        shutil.copy(folder / "empty.sqlite3", file)
+        return Ledger.open(f"sqlite:///{file}")
+
+    return make
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -173,6 +174,8 @@ def test_acts_of_one_run_are_kept_together_or_not_at_all(ledger: Ledger, now: da
     assert 1 == len(ledger.measures.all())
 
 
+KINDS = {"compliance": "scan", "court-order": "spam", "identity": "hacked"}
+"""What an incident of a property test is, for the reason of a suspension."""
 ACTS = st.lists(
     st.tuples(
         st.sampled_from(["quarantine", "reconnect", "suspend", "resume"]),
@@ -183,44 +186,48 @@ ACTS = st.lists(
 )
 
 
+def done(ledger: Ledger, act: str, reason: str, now: datetime) -> int:
+    """Do an act for the reason, or for the incident that stands for it; return the measure."""
+    kind = KINDS[reason]
+    if act == "quarantine":
+        return ledger.measures.quarantine(WEB, kind, "minor", now).measure.id
+    if act == "suspend":
+        return ledger.measures.suspend(WEB, reason, "", now).measure.id
+    if act == "resume":
+        return ledger.measures.resume(WEB, reason, "", now).measure.id
+    number = 0
+    for one in ledger.incidents.all(WEB, open_only=True):
+        if one.kind == kind:
+            number = ledger.measures.reconnect(
+                WEB, now, policy=POLICY, incident=one.id, override="a test"
+            ).measure.id
+    return number
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=ACTS)
 def test_a_vps_is_cut_as_long_as_a_measure_is_left(
-    tmp_path_factory: pytest.TempPathFactory, now: datetime, acts: list[tuple[str, str, bool]]
+    fresh_ledger: Callable[[], Ledger], now: datetime, acts: list[tuple[str, str, bool]]
 ) -> None:
     """C15.1: whatever is done in whatever order, confirmed or cut short and done again."""
-    kinds = {"compliance": "scan", "court-order": "spam", "identity": "hacked"}
-    folder = tmp_path_factory.mktemp("ledger")
     expected: set[tuple[str, str]] = set()
-    with Ledger.open(f"sqlite:///{folder}/ledger.sqlite3") as ledger:
+    with fresh_ledger() as ledger:
         for act, reason, cut_short in acts:
-            kind = kinds[reason]
             number = 0
             with suppress(RuleError):
-                if act == "quarantine":
-                    number = ledger.measures.quarantine(WEB, kind, "minor", now).measure.id
-                    expected.add((Act.QUARANTINE, kind))
-                elif act == "suspend":
-                    number = ledger.measures.suspend(WEB, reason, "", now).measure.id
-                    expected.add((Act.SUSPEND, reason))
-                elif act == "resume":
-                    number = ledger.measures.resume(WEB, reason, "", now).measure.id
-                    expected.discard((Act.SUSPEND, reason))
-                else:
-                    for one in ledger.incidents.all(WEB, open_only=True):
-                        if one.kind != kind:
-                            continue
-                        wanted = ledger.measures.reconnect(
-                            WEB, now, policy=POLICY, incident=one.id, override="a test"
-                        )
-                        number = wanted.measure.id
-                        expected.discard((Act.QUARANTINE, kind))
+                number = done(ledger, act, reason, now)
+            if number and act == "quarantine":
+                expected.add((Act.QUARANTINE, KINDS[reason]))
+            elif number and act == "suspend":
+                expected.add((Act.SUSPEND, reason))
+            elif number and act == "resume":
+                expected.discard((Act.SUSPEND, reason))
+            elif number:
+                expected.discard((Act.QUARANTINE, KINDS[reason]))
             if number and not cut_short:
                 ledger.measures.confirm([number], now, ZONE)
-            wanted_now = {
-                (one.kind, one.ground) for one in ledger.measures.all(WEB) if one.is_wanted
-            }
-            assert expected == wanted_now
+            measures = ledger.measures.all(WEB)
+            assert expected == {(one.kind, one.ground) for one in measures if one.is_wanted}
         left = [one for one in ledger.measures.all(WEB) if not one.is_lifted]
         assert bool(left) == (ledger.measures.situation(WEB).state is State.CUT)
         assert (Act.RECONNECT in ledger.measures.situation(WEB).possible()) == any(

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -321,7 +320,7 @@ PAGES = st.lists(
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=30), pages=PAGES)
 def test_whatever_pages_are_handed_in_each_event_is_kept_once(
-    tmp_path_factory: pytest.TempPathFactory,
+    fresh_ledger: Callable[[], Ledger],
     ada: Client,
     now: datetime,
     kinds: list[str],
@@ -336,8 +335,7 @@ def test_whatever_pages_are_handed_in_each_event_is_kept_once(
         ]
         for node, stream in streams.items()
     }
-    folder: Path = tmp_path_factory.mktemp("ledger")
-    with Ledger.open(f"sqlite:///{folder}/ledger.sqlite3") as ledger:
+    with fresh_ledger() as ledger:
         ledger.clients.add(ada, now)
         for node, start, length in pages:
             known = ledger.node_events.last([node]).get(node, ("", 0))[1]
