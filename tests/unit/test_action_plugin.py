@@ -36,7 +36,7 @@ def play(
     some = {web.name: web.fields_written()}
     project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.add_client(ada, now)
+        ledger.clients.add(ada, now)
 
     def run(argv: list[str], *options: str) -> Played:
         task = {"name": "Call it", "hoster": {"argv": argv}, "register": "called"}
@@ -75,7 +75,7 @@ def test_a_task_says_what_changed_once(play: Callable[..., Played], project: Pro
     assert (True, False) == (first["changed"], second["changed"])
     assert ["paris-1"] == [one["node"] for one in second["answer"]["nodes"]]
     with Ledger.open(project.ledger_url) as ledger:
-        assert ["unpaid"] == [one.ground for one in ledger.measures()]
+        assert ["unpaid"] == [one.ground for one in ledger.measures.all()]
 
 
 def test_a_command_that_prints_no_json_has_lines(play: Callable[..., Played]) -> None:

@@ -42,7 +42,7 @@ def run(
     some = {vps.name: vps.fields_written() for vps in (web, db)}
     project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.add_client(ada, now)
+        ledger.clients.add(ada, now)
 
     def invoke(*arguments: str, code: int = 0) -> Any:
         done = CliRunner().invoke(cli, ["--project", str(project.root), *arguments])

@@ -85,8 +85,8 @@ def quarantine(
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if kind == "update-missing":
-            require_overdue(vps, ledger.announcements(), now)
-        return ledger.quarantine(
+            require_overdue(vps, ledger.announcements.all(), now)
+        return ledger.measures.quarantine(
             vps,
             kind,
             severity,
@@ -114,7 +114,7 @@ def reconnect(chosen: Chosen, incident: int | None, override: str, dry_run: bool
     now, policy = _now(), _common.catalogue().policy.incidents
     _record(
         chosen,
-        lambda ledger, vps: ledger.reconnect(
+        lambda ledger, vps: ledger.measures.reconnect(
             vps, now, policy=policy, incident=incident, override=override
         ),
         dry_run=dry_run,
@@ -139,8 +139,8 @@ def suspend(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if reason == proofs.GROUND:
-            proofs.require_overdue(vps, ledger.proof_demands(proofs.client_of(vps)), now)
-        return ledger.suspend(vps, reason, note, now)
+            proofs.require_overdue(vps, ledger.proofs.demands(proofs.client_of(vps)), now)
+        return ledger.measures.suspend(vps, reason, note, now)
 
     _record(chosen, want, dry_run=dry_run)
 
@@ -163,8 +163,8 @@ def resume(chosen: Chosen, reason: str, note: str, dry_run: bool) -> None:
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if reason == proofs.GROUND:
-            proofs.require_settled(vps, ledger.proof_demands(proofs.client_of(vps)))
-        return ledger.resume(vps, reason, note, now)
+            proofs.require_settled(vps, ledger.proofs.demands(proofs.client_of(vps)))
+        return ledger.measures.resume(vps, reason, note, now)
 
     _record(chosen, want, dry_run=dry_run)
 
@@ -185,13 +185,13 @@ def enforce_proofs(dry_run: bool) -> None:
     project, now = _common.project(), _now()
     node_of = {vps.full_name: vps.node for vps in read_all(project)}
     with Ledger.open(project.ledger_url) as ledger:
-        demands = ledger.proof_demands()
-        due = proofs.due(node_of, demands, ledger.measures(in_force=True), now)
+        demands = ledger.proofs.demands()
+        due = proofs.due(node_of, demands, ledger.measures.all(in_force=True), now)
 
     def want(ledger: Ledger, vps: str) -> Wanted:
         if vps in due.resume:
-            return ledger.resume(vps, proofs.GROUND, "the proof came", now)
-        return ledger.suspend(vps, proofs.GROUND, "", now)
+            return ledger.measures.resume(vps, proofs.GROUND, "the proof came", now)
+        return ledger.measures.suspend(vps, proofs.GROUND, "", now)
 
     concerned = {vps: node_of[vps] for vps in (*due.suspend, *due.resume)}
     _record(Chosen(concerned, by_name=False), want, dry_run=dry_run)
@@ -213,7 +213,7 @@ def summary(measures: tuple[int, ...]) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        found = [one for one in ledger.measures() if one.id in set(measures)]
+        found = [one for one in ledger.measures.all() if one.id in set(measures)]
     table = Table("vps", "measure", "for", "stage", box=box.SIMPLE)
     for one in found:
         table.add_row(one.vps, one.kind, one.ground, one.stage)
@@ -236,9 +236,9 @@ def done(measures: tuple[int, ...]) -> None:
 
     content = _common.catalogue()
     with Ledger.open(_common.project().ledger_url) as ledger:
-        confirmed = ledger.confirm(measures, _now(), content.policy.timezone)
+        confirmed = ledger.measures.confirm(measures, _now(), content.policy.timezone)
         outbox.send_due(ledger, content.company, _now)
-        now = {one.measure.vps: ledger.situation(one.measure.vps) for one in confirmed}
+        now = {one.measure.vps: ledger.measures.situation(one.measure.vps) for one in confirmed}
     for one in confirmed:
         if not one.told:
             _common.say(f"no client of {one.measure.vps} is known here: nobody was told")

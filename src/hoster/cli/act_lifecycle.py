@@ -68,7 +68,7 @@ class _Reinstalling:
     ) -> None:
         self._project, self._catalogue, self._ledger = project, catalogue, ledger
         self._vps = _declared(project, name)
-        self._request, self._known = ledger.asked(name, request)
+        self._request, self._known = ledger.reinstalls.asked(name, request)
         self._new = self._vps
         self._keep_days = 0
 
@@ -103,7 +103,7 @@ class _Reinstalling:
             return False
         vps, new = self._vps, self._new
         if self._known is None:
-            self._known = self._ledger.begin_reinstall(
+            self._known = self._ledger.reinstalls.begin(
                 vps.full_name,
                 self._request,
                 image=new.image,
@@ -113,7 +113,7 @@ class _Reinstalling:
                 user=self._catalogue.images[new.image_name].default_user,
                 now=_now(),
             )
-        codes = self._ledger.reinstall_codes(self._known)
+        codes = self._ledger.reinstalls.codes(self._known)
         _declare(self._project, new.model_copy(update={"image": self._known.image}), codes)
         return True
 
@@ -150,14 +150,15 @@ def give_up(names: tuple[str, ...], dry_run: bool) -> None:
       hoster act give-up acme/web
     """
     from hoster.engine import pulumi_cli
-    from hoster.ledger import Ledger, require_unseen
+    from hoster.ledger import Ledger
     from hoster.orders import systems
+    from hoster.orders.systems import require_unseen
     from hoster.project.declarations import exclusive
 
     project, changed, jobs = _common.project(), False, []
     with Ledger.open(project.ledger_url) as ledger:
         for name in _split(names):
-            row = ledger.last_reinstall(name)
+            row = ledger.reinstalls.last(name)
             require_unseen(row)
             vps = _declared(project, name)
             changed |= row.is_open
@@ -166,7 +167,7 @@ def give_up(names: tuple[str, ...], dry_run: bool) -> None:
                     _declare(project, systems.gone_back(vps, row))
                 pulumi_cli.unprotect(project, vps.client, vps.name, row.installation)
                 pulumi_cli.deploy(project, vps.client)
-                ledger.give_up_reinstall(row.id, _now())
+                ledger.reinstalls.give_up(row.id, _now())
             jobs.append({"vps": name, "node": vps.node, "domain": _domain(vps)})
     _common.print_json({"changed": changed, "jobs": jobs})
 
@@ -187,7 +188,7 @@ def seen(number: int) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        changed, measures = ledger.reinstall_seen(number, _now())
+        changed, measures = ledger.reinstalls.note_seen(number, _now())
         now = "" if measures else _hand_over(ledger, number, ())[1]
     data = {"changed": changed, "measures": [job_of(one) for one in measures], "now": now}
     _common.print_json(data)
@@ -216,13 +217,13 @@ def _hand_over(ledger: Ledger, number: int, measures: tuple[int, ...]) -> tuple[
     from hoster.mail import outbox
 
     content = _common.catalogue()
-    row = ledger.reinstall(number)
+    row = ledger.reinstalls.numbered(number)
     vps = _declared(_common.project(), row.vps)
     values = delivery.mail_values(vps, content) | {"timezone": content.policy.timezone}
     keep = timedelta(days=row.keep_days)
-    news, confirmed = ledger.finish_reinstall(number, measures, values, _now(), keep=keep)
+    news, confirmed = ledger.reinstalls.finish(number, measures, values, _now(), keep=keep)
     outbox.send_due(ledger, content.company, _now)
-    situation = ledger.situation(row.vps)
+    situation = ledger.measures.situation(row.vps)
     left = "".join(f"; {one.kind} for {one.ground}" for one in situation.measures)
     return (
         news or any(one.changed for one in confirmed),
@@ -251,12 +252,12 @@ def erase(names: tuple[str, ...], due: bool, dry_run: bool) -> None:
         wanted = set(_split(names))
         rows = [
             one
-            for one in ledger.former_disks(_now() if due else None)
+            for one in ledger.reinstalls.former_disks(_now() if due else None)
             if not wanted or one.vps in wanted
         ]
         for row in [] if dry_run else rows:
             _erase(project, row)
-            ledger.former_disk_erased(row.id, _now())
+            ledger.reinstalls.note_erased(row.id, _now())
     _common.print_json({"changed": bool(rows), "vps": [row.vps for row in rows]})
 
 
@@ -290,9 +291,9 @@ def terminate(names: tuple[str, ...], reason: str, note: str, dry_run: bool) -> 
     changed, jobs = False, []
     with Ledger.open(project.ledger_url) as ledger, ledger.together(dry_run=dry_run):
         for name in _split(names):
-            known = ledger.termination(name)
+            known = ledger.terminations.of(name)
             lost = known.lost if known else _lost(project, _common.catalogue(), name)
-            changed |= ledger.begin_termination(name, reason, note, lost, _now())
+            changed |= ledger.terminations.begin(name, reason, note, lost, _now())
             ended = bool(known and known.finished_at)
             jobs.append({"vps": name, **lost, "open": not ended})
     _common.print_json({"changed": changed, "jobs": jobs})
@@ -334,7 +335,7 @@ def remove(names: tuple[str, ...]) -> None:
     project, changed = _common.project(), False
     with Ledger.open(project.ledger_url) as ledger:
         for name in _split(names):
-            if ledger.termination(name) is None:
+            if ledger.terminations.of(name) is None:
                 raise RuleError(
                     f"no termination of {name} is on record", remedy="terminate-vps.yml"
                 )
@@ -345,7 +346,7 @@ def remove(names: tuple[str, ...]) -> None:
             with exclusive(project):
                 write(file, without(file, vps))
             pulumi_cli.unprotect(project, client, vps)
-            every = [one.vps for one in ledger.terminations()]
+            every = [one.vps for one in ledger.terminations.all()]
             ended = [one for one in every if one.startswith(f"{client}/")]
             changed |= pulumi_cli.deploy(project, client, ended=ended)
             if not read(file).vps:
@@ -369,7 +370,7 @@ def terminated(names: tuple[str, ...]) -> None:
     project, content = _common.project(), _common.catalogue()
     with Ledger.open(project.ledger_url) as ledger:
         changed = [
-            ledger.finish_termination(name, content.policy.timezone, _now())
+            ledger.terminations.finish(name, content.policy.timezone, _now())
             for name in _split(names)
         ]
         outbox.send_due(ledger, content.company, _now)

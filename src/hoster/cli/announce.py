@@ -39,7 +39,7 @@ def announce(ctx: click.Context, as_json: bool) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        found = ledger.announcements()
+        found = ledger.announcements.all()
     rows = [
         {
             "id": one.id,
@@ -93,7 +93,7 @@ def maintenance(
     vpss = on_nodes(read_all(_common.project()), nodes)
     at = _local(start)
     _told(
-        lambda ledger, zone: ledger.announce(
+        lambda ledger, zone: ledger.announcements.announce(
             Kind.MAINTENANCE,
             ", ".join(sorted(set(nodes))),
             vpss,
@@ -131,7 +131,7 @@ def update(image: str, due: datetime, what: str, dry_run: bool, as_json: bool) -
         raise ConfigurationError(f"no image {image}{near(image, images)}")
     vpss = of_image(read_all(_common.project()), image)
     _told(
-        lambda ledger, zone: ledger.announce(
+        lambda ledger, zone: ledger.announcements.announce(
             Kind.UPDATE,
             image,
             vpss,
@@ -158,7 +158,7 @@ def remind(number: int, dry_run: bool, as_json: bool) -> None:
     """
     now = datetime.now(UTC)
     _told(
-        lambda ledger, zone: ledger.remind(
+        lambda ledger, zone: ledger.announcements.remind(
             number, now, today=now.astimezone(ZoneInfo(zone)).date(), timezone=zone
         ),
         dry_run=dry_run,
@@ -180,7 +180,7 @@ def settle(number: int, names: tuple[str, ...], as_json: bool) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        new = ledger.settle(number, names, datetime.now(UTC))
+        new = ledger.announcements.settle(number, names, datetime.now(UTC))
     if as_json:
         _common.print_json({"changed": bool(new), "settled": new})
     else:

@@ -27,7 +27,7 @@ def audit(ctx: click.Context, subject: str | None, limit: int, as_json: bool) ->
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        entries = ledger.trail(subject, limit)
+        entries = ledger.trail.entries(subject, limit)
     rows = [
         {
             "id": one.id,
@@ -73,7 +73,7 @@ def verify(anchor: str, as_json: bool) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        found = ledger.verify_trail(anchor)
+        found = ledger.trail.verify(anchor)
     sound = found.broken is None and found.anchored
     if as_json:
         _common.print_json({"sound": sound, **vars(found)})

@@ -67,7 +67,7 @@ def add(name: str, dry_run: bool, as_json: bool, **fields: str | None) -> None:
     changed = False
     if not dry_run:
         with Ledger.open(_common.project().ledger_url) as ledger:
-            changed = ledger.add_client(new, _now())
+            changed = ledger.clients.add(new, _now())
     if as_json:
         _common.print_json({"changed": changed, **new.model_dump()})
     elif dry_run:
@@ -95,11 +95,11 @@ def edit(name: str, dry_run: bool, as_json: bool, **fields: str | None) -> None:
 
     given = {field: value or None for field, value in fields.items() if value is not None}
     with Ledger.open(_common.project().ledger_url) as ledger:
-        old = ledger.client(name)
+        old = ledger.clients.named(name)
         new = client_of({**old.model_dump(), **given})
         changed = [field for field in given if getattr(new, field) != getattr(old, field)]
         if changed and not dry_run:
-            ledger.edit_client(new, _now())
+            ledger.clients.edit(new, _now())
     if as_json:
         _common.print_json({"changed": changed, **new.model_dump()})
     else:
@@ -121,7 +121,7 @@ def show(name: str | None, as_json: bool) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        found = [ledger.client(name)] if name else ledger.clients()
+        found = [ledger.clients.named(name)] if name else ledger.clients.all()
     rows = [known.model_dump() for known in found]
     if as_json:
         _common.print_json({"clients": rows})

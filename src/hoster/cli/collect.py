@@ -48,15 +48,16 @@ def collect(
     with Ledger.open(project.ledger_url) as ledger:
         answers = events.collect(
             asked,
-            ledger.last_node_events(asked),
-            known=ledger.last_number_of,
+            ledger.node_events.last(asked),
+            known=ledger.node_events.last_number,
             seconds=timeout,
             at_once=at_once,
         )
         for answer in _counted(answers, len(asked)):
             row: dict[str, Any] = {"node": answer.node, "trouble": answer.trouble}
             if not answer.trouble:
-                kept = ledger.keep_node_events(answer.node, answer.events, _now(), dry_run=dry_run)
+                with ledger.together(dry_run=dry_run):
+                    kept = ledger.node_events.keep(answer.node, answer.events, _now())
                 row |= vars(kept)
             rows.append(row)
         report = outbox.Report() if dry_run else outbox.send_due(ledger, company, _now)

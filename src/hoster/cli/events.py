@@ -29,7 +29,7 @@ def events(
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        found = ledger.node_events(subject=subject, kinds=kind, node=node, limit=limit)
+        found = ledger.node_events.latest(subject=subject, kinds=kind, node=node, limit=limit)
     rows = [
         {
             "id": one.event.id,

@@ -27,8 +27,8 @@ def incidents(vps: str | None, everything: bool, as_json: bool) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        measures = ledger.measures(vps, in_force=not everything)
-        known = {one.id: one for one in ledger.incidents(vps)}
+        measures = ledger.measures.all(vps, in_force=not everything)
+        known = {one.id: one for one in ledger.incidents.all(vps)}
     rows = [_row(one, known.get(one.incident or 0)) for one in measures]
     if as_json:
         _common.print_json({"measures": rows})

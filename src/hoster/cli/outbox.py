@@ -38,7 +38,7 @@ def outbox(ctx: click.Context, as_json: bool) -> None:
                 "next_attempt_at": mail.next_attempt_at.isoformat(timespec="seconds"),
                 "last_error": mail.last_error or "",
             }
-            for mail in ledger.mails()
+            for mail in ledger.outbox.mails()
         ]
     if as_json:
         _common.print_json({"mails": rows})
@@ -90,7 +90,7 @@ def retry(mail_id: int, as_json: bool) -> None:
     from hoster.ledger import Ledger
 
     with Ledger.open(_common.project().ledger_url) as ledger:
-        mail = ledger.retry_mail(mail_id, datetime.now(UTC))
+        mail = ledger.outbox.retry(mail_id, datetime.now(UTC))
     if as_json:
         _common.print_json({"id": mail.id, "state": mail.state})
     else:

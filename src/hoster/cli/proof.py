@@ -40,7 +40,7 @@ def proof(ctx: click.Context, overdue: bool, every: bool, as_json: bool) -> None
 
     now = _now()
     with Ledger.open(_common.project().ledger_url) as ledger:
-        found = ledger.proof_demands()
+        found = ledger.proofs.demands()
     shown = [
         one
         for one in found
@@ -70,7 +70,7 @@ def demand(clients: tuple[str, ...], note: str, dry_run: bool, as_json: bool) ->
     now = _now()
     _each(
         clients,
-        lambda ledger, client: ledger.demand_proof(
+        lambda ledger, client: ledger.proofs.demand(
             client, note, now, hours=policy.incidents.proof_hours, timezone=policy.timezone
         ),
         dry_run=dry_run,
@@ -95,7 +95,7 @@ def settle(clients: tuple[str, ...], note: str, dry_run: bool, as_json: bool) ->
     now = _now()
     _each(
         clients,
-        lambda ledger, client: ledger.settle_proof(client, note, now),
+        lambda ledger, client: ledger.proofs.settle(client, note, now),
         dry_run=dry_run,
         as_json=as_json,
     )
@@ -120,7 +120,7 @@ def _each(
         now = _now()
         rows = [
             _row(one, now)
-            for one in ledger.proof_demands()
+            for one in ledger.proofs.demands()
             if one.client in clients and one.is_open
         ]
     if as_json:
