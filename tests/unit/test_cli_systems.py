@@ -14,12 +14,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from hoster.cli import act_lifecycle, cli
+from hoster.cli import _common, cli
 from hoster.clients.contact import Client
 from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError, HosterError, NoRoomError, RuleError, ToolError
 from hoster.ledger import Ledger
 from hoster.ledger._session import Sessions
+from hoster.mail.outbox import LEASE
 from hoster.orders.declarations import VpsDeclaration
 from hoster.orders.disks import volume
 from hoster.project import Project, declarations, files
@@ -131,7 +132,7 @@ def stack(project: Project, monkeypatch: pytest.MonkeyPatch) -> PretendedStack:
 def clock(monkeypatch: pytest.MonkeyPatch, now: datetime) -> list[datetime]:
     """The hour; its one item can be changed."""
     hour = [now]
-    monkeypatch.setattr(act_lifecycle, "_now", lambda: hour[0])
+    monkeypatch.setattr(_common, "clock", lambda: hour[0])
     return hour
 
 
@@ -173,6 +174,8 @@ def run(
     stack.deploy(project, "acme")
 
     def invoke(*arguments: str) -> Any:
+        if arguments[0] == "outbox":
+            clock[0] += LEASE  # a mail that was claimed by a run that was cut is free again
         done = CliRunner().invoke(cli, ["--project", str(project.root), *arguments])
         if isinstance(done.exception, (HosterError, CutError)):
             raise done.exception

@@ -11,10 +11,13 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from click.shell_completion import CompletionItem
 
+    from hoster.acts.reply import Reply
     from hoster.catalogue import Catalogue
+    from hoster.ledger import Ledger
     from hoster.project import Project
 
 _Value = TypeVar("_Value")
@@ -62,6 +65,24 @@ def catalogue() -> Catalogue:
     return load_catalogue(project().inventory)
 
 
+def clock() -> datetime:
+    """Return what time it is: the clock of every act."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+def ledger() -> Ledger:
+    """Open the project's ledger, for a ``with``.
+
+    Raises:
+        LedgerUnreachableError: it cannot be opened.
+    """
+    from hoster.ledger import Ledger
+
+    return Ledger.open(project().ledger_url)
+
+
 def terminated(project: Project) -> set[str]:
     """Return the VPSs whose termination is on record; none where there is no ledger here."""
     from hoster.ledger import Ledger
@@ -85,6 +106,13 @@ def say(text: str) -> None:
 def print_json(data: Any) -> None:
     """Print data for a program."""
     click.echo(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+
+
+def print_reply(reply: Reply) -> None:
+    """Print what an act said, for a program; what people should know besides, for them."""
+    for remark in reply.remarks():
+        say(remark)
+    print_json(reply.as_json())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:

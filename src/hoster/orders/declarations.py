@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,6 +69,11 @@ class VpsDeclaration(Value):
         return f"{self.client}/{self.name}"
 
     @property
+    def domain(self) -> str:
+        """The name on its host node; the dot keeps ``a-b/c`` and ``a/b-c`` apart."""
+        return f"{self.client}.{self.name}"
+
+    @property
     def image_name(self) -> str:
         """The image's name in the catalogue, without its release."""
         return pinned(self.image)[0]
@@ -127,6 +132,17 @@ class Declarations:
     def find(self, full_name: str) -> VpsDeclaration | None:
         """Return the VPS of that name, or None."""
         return next((vps for vps in self if vps.full_name == full_name), None)
+
+    def replaced(self, vps: VpsDeclaration) -> Declarations:
+        """Return them with *vps* in the place of the VPS of that name."""
+        return Declarations(
+            tuple(
+                replace(one, vps=tuple(vps if old.name == vps.name else old for old in one.vps))
+                if one.client == vps.client
+                else one
+                for one in self.clients
+            )
+        )
 
     def addresses(self) -> dict[IPv4Address, VpsDeclaration]:
         """Return who has which address."""

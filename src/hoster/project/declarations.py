@@ -57,6 +57,16 @@ def read_sound(project: Project) -> Declarations:
         ConfigurationError: one of them is not valid: its address and its room would be overlooked.
     """
     declared = read_all(project)
+    require_sound(declared)
+    return declared
+
+
+def require_sound(declared: Declarations) -> None:
+    """See that nothing of what was read is overlooked.
+
+    Raises:
+        ConfigurationError: a declaration is not valid: its address and its room would be.
+    """
     lines = [
         f"{problem.file}:{yaml_files.line_of(problem.file, problem.keys)}: {problem.text}"
         for client in declared.clients
@@ -67,7 +77,6 @@ def read_sound(project: Project) -> Declarations:
             "\n".join(lines),
             remedy="Mend this first; nothing was written. `hoster check` judges all.",
         )
-    return declared
 
 
 def read(file: Path) -> ClientDeclarations:
