@@ -20,8 +20,8 @@ from hoster.node.agent import Agent, Config
 from hoster.node.domains import running_vpss
 from hoster.node.kernel import netlink, vps_elements
 from hoster.node.store import Store
-from hoster_lab.agent_node import inside
 from hoster_lab.commands import run as called
+from hoster_lab.in_process import inside
 
 if TYPE_CHECKING:
     from rented_node import Bench, Node

@@ -13,7 +13,7 @@ from figures import Figure
 from layouts import Incus, SenderAlone
 from rented_node import Burst, built_sender, run, tell
 
-from hoster_lab.agent_node import inside
+from hoster_lab.in_process import inside
 
 if TYPE_CHECKING:
     from layouts import Whole

@@ -44,6 +44,7 @@ side_by_side() {
     local pulse=$!
     while ((${#running[@]})); do
         wait -n -p pid "${!running[@]}" || {
+            [[ -n ${pid:-} ]] || continue # a signal came, and its trap has run
             failed=1
             say "${running[$pid]//_/ }: failed; the end of its log:"
             tail -n 40 "$logs/${running[$pid]}" >&3

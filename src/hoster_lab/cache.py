@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from hoster_lab.progress import Progress
 
 FILES = Path(__file__).parent / "files"
 
@@ -57,6 +59,34 @@ class Recipe:
                 seen.update(f"{path.relative_to(FILES)} {path.stat().st_mode:o}\n".encode())
                 seen.update(path.read_bytes())
         return seen.hexdigest()[:16]
+
+
+def kept(recipe: Recipe, said: str, build: Callable[[Path], Path], progress: Progress) -> Path:
+    """Return the folder that *recipe* makes, which is kept under its name and digest.
+
+    Where it is missing, *build* makes it in a fresh folder and returns what of it to keep, while
+    *progress* tells what is *said*. Nothing is kept of a build that was cut.
+    """
+    found = folder() / f"{recipe.name}-{recipe.digest()}"
+
+    def build_and_keep(place: Path) -> None:
+        with progress.step(said):
+            build(place).rename(found)
+
+    build_once(recipe.name, found.is_dir, build_and_keep)
+    return found
+
+
+def build_once(name: str, is_there: Callable[[], bool], build: Callable[[Path], None]) -> None:
+    """Have *build* make *name*, in a fresh folder, where it is not there; one builder at a time.
+
+    Who waited for another builder asks again whether it *is_there*.
+    """
+    if is_there():
+        return
+    with building(name) as place:
+        if not is_there():
+            build(place)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hoster_lab.commands import run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from hoster_lab.cache import Recipe
@@ -29,10 +30,25 @@ def bootstrap(recipe: Recipe, target: Path) -> None:
     argv += [f"--dpkgopt=path-include={pattern}" for pattern in _KEPT]
     argv += [f"--include={','.join(recipe.packages)}"]
     argv += [f"--customize-hook=sync-in {recipe.overlay} /", f"--customize-hook={recipe.finish}"]
-    argv += [recipe.suite, str(target)]
+    _bootstrap(argv, recipe, target)
+
+
+def extract(recipe: Recipe, root: Path) -> None:
+    """Unpack the packages of *recipe*; none is configured, and nothing runs but what is asked.
+
+    Raises:
+        LabError: mmdebstrap failed; with the last lines that it printed.
+    """
+    argv = ["mmdebstrap", "--mode=root", "--variant=extract", "--quiet"]
+    argv += [f"--aptopt={option}" for option in _APT]
+    argv += [f"--include={','.join(recipe.packages)}"]
+    _bootstrap(argv, recipe, root)
+
+
+def _bootstrap(argv: Sequence[str], recipe: Recipe, target: Path) -> None:
     mirrors = sources(recipe.suite)
-    if mirrors:
-        argv.append("-")
+    from_stdin = ["-"] if mirrors else []
+    argv = [*argv, recipe.suite, str(target), *from_stdin]
     run(argv, stdin=mirrors or None, timeout=MINUTES_15)
 
 

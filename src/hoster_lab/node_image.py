@@ -12,6 +12,8 @@ from hoster_lab import cache, debian
 from hoster_lab.commands import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hoster_lab.progress import Progress
 
 RECIPE = cache.Recipe(
@@ -42,26 +44,14 @@ def ensure(progress: Progress) -> str:
     Raises:
         LabError: mmdebstrap or podman failed.
     """
-    if _exists():
-        return name()
-    with cache.building("node") as place:
-        if _exists():
-            return name()
+
+    def build(place: Path) -> None:
         with progress.step("Build the host nodes' system (about 1 min, once)"):
             debian.bootstrap(RECIPE, place / "node.tar")
-            run(
-                [
-                    "podman",
-                    "import",
-                    "--quiet",
-                    "--change",
-                    'CMD ["/sbin/init"]',
-                    "--change",
-                    "STOPSIGNAL SIGRTMIN+3",
-                    str(place / "node.tar"),
-                    name(),
-                ]
-            )
+            start = ("--change", 'CMD ["/sbin/init"]', "--change", "STOPSIGNAL SIGRTMIN+3")
+            run(["podman", "import", "--quiet", *start, str(place / "node.tar"), name()])
+
+    cache.build_once(RECIPE.name, _exists, build)
     return name()
 
 

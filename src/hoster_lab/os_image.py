@@ -63,81 +63,52 @@ def ensure(progress: Progress) -> OsImage:
     Raises:
         LabError: a program that it is built with failed.
     """
-    kept = cache.folder() / f"{RECIPE.name}-{RECIPE.digest()}"
-    if not kept.is_dir():
-        with cache.building(RECIPE.name) as place:
-            if not kept.is_dir():
-                with progress.step("Build the OS image debian-12 (about 1.5 min, once)"):
-                    result = place / "result"
-                    _build(place, result)
-                    result.rename(kept)
-    return _described(kept)
+    said = "Build the OS image debian-12 (about 1.5 min, once)"
+    return described(cache.kept(RECIPE, said, _build, progress))
 
 
-def _described(kept: Path) -> OsImage:
+def described(kept: Path) -> OsImage:
+    """Return the image that was built in the folder *kept*."""
     about = json.loads((kept / "image.json").read_text())
     files = {name: str(kept / about[name]) for name in ("path", "kernel", "initrd")}
     return OsImage(**{**about, **files})
 
 
-def _build(place: Path, result: Path) -> None:
-    root, disk = place / "root", place / "disk.raw"
+def _build(place: Path) -> Path:
+    root, disk, result = place / "root", place / "disk.raw", place / "result"
+    image = result / f"{RECIPE.name}.qcow2"
     result.mkdir()
     filesystem = str(uuid.uuid4())
     debian.bootstrap(RECIPE, root)
     _write_boot_configuration(root, filesystem)
     shutil.copy(next((root / "boot").glob("vmlinuz-*")), result / "vmlinuz")
     shutil.copy(next((root / "boot").glob("initrd.img-*")), result / "initrd.img")
-    _partition(disk)
-    run(
-        [
-            "mkfs.ext4",
-            "-q",
-            "-F",
-            "-L",
-            "root",
-            "-U",
-            filesystem,
-            "-d",
-            str(root),
-            "-E",
-            f"offset={FIRST_PARTITION_MIB * MIB}",
-            str(disk),
-            f"{VIRTUAL_SIZE_GIB * 1024 - FIRST_PARTITION_MIB}M",
-        ]
-    )
-    _install_boot_loader(root, disk)
-    run(
-        [
-            "qemu-img",
-            "convert",
-            "-f",
-            "raw",
-            "-O",
-            "qcow2",
-            "-c",
-            "-o",
-            "compression_type=zstd",
-            str(disk),
-            str(result / "debian-12.qcow2"),
-        ]
-    )
-    _describe(result)
+    partition(disk, VIRTUAL_SIZE_GIB)
+    label = ("-L", "root", "-U", filesystem)
+    offset = f"offset={FIRST_PARTITION_MIB * MIB}"
+    size = f"{VIRTUAL_SIZE_GIB * 1024 - FIRST_PARTITION_MIB}M"
+    run(["mkfs.ext4", "-q", "-F", *label, "-d", str(root), "-E", offset, str(disk), size])
+    write_boot_loader(disk, *_boot_loader(root))
+    packed = ("-O", "qcow2", "-c", "-o", "compression_type=zstd")
+    run(["qemu-img", "convert", "-f", "raw", *packed, str(disk), str(image)])
+    describe(image, VIRTUAL_SIZE_GIB)
+    return result
 
 
-def _describe(result: Path) -> None:
-    with (result / "debian-12.qcow2").open("rb") as image:
-        sha512 = hashlib.file_digest(image, "sha512").hexdigest()
+def describe(image: Path, virtual_size_gib: int) -> None:
+    """Write beside the built *image* what `described` reads, and a list of checksums."""
+    with image.open("rb") as content:
+        sha512 = hashlib.file_digest(content, "sha512").hexdigest()
     about = OsImage(
-        path="debian-12.qcow2",
+        path=image.name,
         release=f"{datetime.now(UTC):%Y%m%d}-{sha512[:8]}",
         sha512=sha512,
-        virtual_size_gib=VIRTUAL_SIZE_GIB,
+        virtual_size_gib=virtual_size_gib,
         kernel="vmlinuz",
         initrd="initrd.img",
     )
-    (result / "SHA512SUMS").write_text(f"{sha512}  {about.path}\n")
-    (result / "image.json").write_text(json.dumps(asdict(about), indent=2) + "\n")
+    (image.parent / "SHA512SUMS").write_text(f"{sha512}  {about.path}\n")
+    (image.parent / "image.json").write_text(json.dumps(asdict(about), indent=2) + "\n")
 
 
 def _write_boot_configuration(root: Path, filesystem: str) -> None:
@@ -154,17 +125,16 @@ def _write_boot_configuration(root: Path, filesystem: str) -> None:
     )
 
 
-def _partition(disk: Path) -> None:
+def partition(disk: Path, size_gib: int) -> None:
+    """Make a raw *disk* with one partition on it, which can be booted from."""
     with disk.open("wb") as raw:
-        raw.truncate(VIRTUAL_SIZE_GIB * 1024 * MIB)
-    run(
-        ["sfdisk", "--quiet", str(disk)],
-        stdin=f"label: dos\nstart={FIRST_PARTITION_MIB}MiB, type=83, bootable\n",
-    )
+        raw.truncate(size_gib * 1024 * MIB)
+    table = f"label: dos\nstart={FIRST_PARTITION_MIB}MiB, type=83, bootable\n"
+    run(["sfdisk", "--quiet", str(disk)], stdin=table)
 
 
-def _install_boot_loader(root: Path, disk: Path) -> None:
-    """Put GRUB in the MBR and the gap after it, as `grub-install` does but without a device."""
+def _boot_loader(root: Path) -> tuple[bytes, bytes]:
+    """Make GRUB's two parts as `grub-install` does, but without a device."""
     run(
         [
             "chroot",
@@ -179,7 +149,12 @@ def _install_boot_loader(root: Path, disk: Path) -> None:
     folder = root / "boot/grub/i386-pc"
     core = (folder / "core.img").read_bytes()
     assert len(core) <= (FIRST_PARTITION_MIB * MIB) - SECTOR_BYTES  # noqa: S101 - it is 40 KiB
+    return (folder / "boot.img").read_bytes(), core
+
+
+def write_boot_loader(disk: Path, boot: bytes, core: bytes) -> None:
+    """Put *boot* in the MBR of a raw *disk*, and *core* in the gap after it."""
     with os.fdopen(os.open(disk, os.O_WRONLY), "wb") as raw:
-        raw.write((folder / "boot.img").read_bytes()[:_BOOT_CODE_BYTES])
+        raw.write(boot[:_BOOT_CODE_BYTES])
         raw.seek(SECTOR_BYTES)
         raw.write(core)

@@ -12,12 +12,8 @@ The lab does not have it on sale. A test that wants it there calls `add_to` with
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -26,7 +22,16 @@ import yaml
 
 from hoster_lab import cache, debian
 from hoster_lab.commands import run
-from hoster_lab.os_image import FIRST_PARTITION_MIB, MIB, SECTOR_BYTES, OsImage
+from hoster_lab.os_image import (
+    FIRST_PARTITION_MIB,
+    MIB,
+    SECTOR_BYTES,
+    OsImage,
+    describe,
+    described,
+    partition,
+    write_boot_loader,
+)
 
 if TYPE_CHECKING:
     from hoster_lab.progress import Progress
@@ -35,10 +40,8 @@ NAME = "tiny-1"
 BOOT_SECONDS = 30.0
 """Enough from start to greeting under emulation on a busy machine; alone it takes 6."""
 VIRTUAL_SIZE_GIB = 1
-_BOOT_CODE_BYTES = 440  # after it: disk signature and partition table
 _NOTES_BYTES = 4096
 _NOTES_SECTOR = 2040  # the last ones before the partition, behind the boot loader; see `init`
-_BUILD_SECONDS = 900.0
 
 RECIPE = cache.Recipe(
     name=NAME,
@@ -53,15 +56,8 @@ def ensure(progress: Progress) -> OsImage:
     Raises:
         LabError: a program that it is built with failed.
     """
-    kept = cache.folder() / f"{NAME}-{RECIPE.digest()}"
-    if not kept.is_dir():
-        with cache.building(NAME) as place:
-            if not kept.is_dir():
-                with progress.step(f"Build the OS image {NAME} (half a minute, once)"):
-                    result = place / "result"
-                    _build(place, result)
-                    result.rename(kept)
-    return _described(kept)
+    said = f"Build the OS image {NAME} (half a minute, once)"
+    return described(cache.kept(RECIPE, said, _build, progress))
 
 
 def catalogue_entry(image: OsImage) -> dict[str, Any]:
@@ -109,16 +105,11 @@ def boots_on(disk: Path) -> list[str]:
         return notes.read_bytes().rstrip(b"\0").decode(errors="replace").split()
 
 
-def _described(kept: Path) -> OsImage:
-    about = json.loads((kept / "image.json").read_text())
-    files = {name: str(kept / about[name]) for name in ("path", "kernel", "initrd")}
-    return OsImage(**{**about, **files})
-
-
-def _build(place: Path, result: Path) -> None:
-    root, disk, image = place / "root", place / "disk.raw", result / f"{NAME}.qcow2"
+def _build(place: Path) -> Path:
+    root, disk, result = place / "root", place / "disk.raw", place / "result"
+    image = result / f"{NAME}.qcow2"
     result.mkdir()
-    _extract(root)
+    debian.extract(RECIPE, root)
     run([str(RECIPE.finish), str(root)])
     boot = root / "boot" / "tiny"
     for name in ("vmlinuz", "initrd.img"):
@@ -128,47 +119,16 @@ def _build(place: Path, result: Path) -> None:
         (boot / name).unlink()
     _write_disk(disk, boot, *loader)
     run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(disk), str(image)])
-    _describe(image)
-
-
-def _extract(root: Path) -> None:
-    """Unpack the packages; nothing of them is configured, and nothing runs but what is asked."""
-    argv = ["mmdebstrap", "--mode=root", "--variant=extract", "--quiet"]
-    argv += ['--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Retries "3"']
-    argv += [f"--include={','.join(RECIPE.packages)}", RECIPE.suite, str(root)]
-    mirrors = debian.sources(RECIPE.suite)
-    if mirrors:
-        argv.append("-")
-    run(argv, stdin=mirrors or None, timeout=_BUILD_SECONDS)
+    describe(image, VIRTUAL_SIZE_GIB)
+    return result
 
 
 def _write_disk(disk: Path, content: Path, boot: bytes, core: bytes) -> None:
     """Make a disk with one partition that holds *content*, and GRUB before it."""
     assert len(core) <= (_NOTES_SECTOR - 1) * SECTOR_BYTES  # noqa: S101 - it is 130 KiB
-    with disk.open("wb") as raw:
-        raw.truncate(VIRTUAL_SIZE_GIB * 1024 * MIB)
-    table = f"label: dos\nstart={FIRST_PARTITION_MIB}MiB, type=83, bootable\n"
-    run(["sfdisk", "--quiet", str(disk)], stdin=table)
+    partition(disk, VIRTUAL_SIZE_GIB)
     offset = f"offset={FIRST_PARTITION_MIB * MIB}"
     size = f"{VIRTUAL_SIZE_GIB * 1024 - FIRST_PARTITION_MIB}M"
     options = ["-O", "^has_journal", "-d", str(content), "-E", offset]
     run(["mkfs.ext4", "-q", "-F", *options, str(disk), size])
-    with os.fdopen(os.open(disk, os.O_WRONLY), "wb") as raw:
-        raw.write(boot[:_BOOT_CODE_BYTES])
-        raw.seek(SECTOR_BYTES)
-        raw.write(core)
-
-
-def _describe(image: Path) -> None:
-    with image.open("rb") as content:
-        sha512 = hashlib.file_digest(content, "sha512").hexdigest()
-    about = OsImage(
-        path=image.name,
-        release=f"{datetime.now(UTC):%Y%m%d}-{sha512[:8]}",
-        sha512=sha512,
-        virtual_size_gib=VIRTUAL_SIZE_GIB,
-        kernel="vmlinuz",
-        initrd="initrd.img",
-    )
-    (image.parent / "SHA512SUMS").write_text(f"{sha512}  {about.path}\n")
-    (image.parent / "image.json").write_text(json.dumps(asdict(about), indent=2) + "\n")
+    write_boot_loader(disk, boot, core)

@@ -34,7 +34,6 @@ EXTENT_BYTES = 2 * 2**20
 LIBVIRT_PORT = 16509
 READY = "volume-group: ready"
 """What the console says when libvirt answers."""
-_BUILD_SECONDS = 900.0
 _KERNEL_OPTIONS = (
     "console=ttyS0 quiet rdinit=/init nokaslr mitigations=off audit=0 cryptomgr.notests "
     "no_timer_check panic=-1"
@@ -64,13 +63,8 @@ def ensure(progress: Progress) -> Guest:
     Raises:
         LabError: a program that it is built with failed.
     """
-    kept = cache.folder() / f"{NAME}-{RECIPE.digest()}"
-    if not kept.is_dir():
-        with cache.building(NAME) as place:
-            if not kept.is_dir():
-                with progress.step("Build the guest with a volume group (half a minute, once)"):
-                    _build(place / "root")
-                    (place / "root/result").rename(kept)
+    said = "Build the guest with a volume group (half a minute, once)"
+    kept = cache.kept(RECIPE, said, _build, progress)
     return Guest(kept / "vmlinuz", kept / "initrd.img")
 
 
@@ -146,14 +140,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], *logs: Path) -> None:
         said = "".join(log.read_text(errors="replace") for log in logs if log.exists())
 
 
-def _build(root: Path) -> None:
-    """Unpack the packages; nothing of them is configured, and nothing runs but what is asked."""
-    argv = ["mmdebstrap", "--mode=root", "--variant=extract", "--quiet"]
-    argv += ['--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Retries "3"']
-    argv += [f"--include={','.join(RECIPE.packages)}", RECIPE.suite, str(root)]
-    mirrors = debian.sources(RECIPE.suite)
-    if mirrors:
-        argv.append("-")
-    run(argv, stdin=mirrors or None, timeout=_BUILD_SECONDS)
+def _build(place: Path) -> Path:
+    root = place / "root"
+    debian.extract(RECIPE, root)
     shutil.copytree(RECIPE.overlay, root, dirs_exist_ok=True)
     run([str(RECIPE.finish), str(root)])
+    return root / "result"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from libvirt_provider._schema import failures
 from libvirt_provider._values import UNKNOWN
+from libvirt_provider.errors import RefusedChangeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,6 +112,22 @@ class Resource(ABC):
 
 def _name_from(urn: str, seed: bytes) -> str:
     return f"{urn.rpartition('::')[2]}-{hashlib.sha256(seed or urn.encode()).hexdigest()[:7]}"
+
+
+def differs(old: Values, new: Values, key: str) -> bool:
+    """Whether *key* changes for certain; a value that only a real run knows may be the same."""
+    before, after = old.get(key), new.get(key)
+    return before != after and UNKNOWN not in (before, after)
+
+
+def refuse(failures_: Sequence[Failure]) -> None:
+    """Stop a change that is never made.
+
+    Raises:
+        RefusedChangeError: there is a failure; all are told.
+    """
+    if failures_:
+        raise RefusedChangeError("; ".join(f"{it.property}: {it.reason}" for it in failures_))
 
 
 def drifted(inputs: Values, actual: Mapping[str, Any]) -> Values:

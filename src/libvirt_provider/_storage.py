@@ -14,6 +14,7 @@ from libvirt_provider.errors import InUseError, ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     from libvirt_provider._connection import Host
 
@@ -77,9 +78,14 @@ def pool(host: Host, name: str) -> Any:
     return pool_
 
 
+def kind_of(pool_: Any) -> str:
+    """Return the type that a pool is defined with, such as ``dir`` or ``logical``."""
+    return str(_xml.parse(pool_.XMLDesc(0)).get("type"))
+
+
 def holds_files(pool_: Any) -> bool:
     """Whether the volumes of a pool are files; those of the others are parts of a disk."""
-    return _xml.parse(pool_.XMLDesc(0)).get("type") in FILE_POOLS
+    return kind_of(pool_) in FILE_POOLS
 
 
 def volume_named(pool_: Any, name: str) -> Any:
@@ -136,7 +142,7 @@ def check_gone(host: Host, key: str, pool_name: str | None) -> None:
 
 
 def _holds_unseen(pool_: Any) -> bool:
-    if _xml.parse(pool_.XMLDesc(0)).get("type") != "logical":
+    if kind_of(pool_) != "logical":
         return False
     seen = sum(volume.info()[2] for volume in pool_.listAllVolumes())
     return bool(pool_.info()[2] > seen)
@@ -228,6 +234,18 @@ def is_block(volume: Any) -> bool:
     return bool(volume.info()[0] == 1)  # VIR_STORAGE_VOL_BLOCK
 
 
+def delete(host: Host, volume: Any, urn: str, kind: str) -> None:
+    """Erase *volume*, the ``kind`` that the resource *urn* made, and its mark.
+
+    Raises:
+        InUseError: a domain still has it, or its host is at work on it.
+    """
+    check_unused(host, volume, f"{kind} {volume.name()!r} is")
+    mark = Mark.of(volume, urn)
+    erase(volume)
+    mark.clear()
+
+
 def erase(volume: Any) -> None:
     """Delete *volume*; one on blocks is overwritten with zeros before (C15.2).
 
@@ -250,6 +268,20 @@ def erase(volume: Any) -> None:
             f"volume {volume.name()!r} is busy: {error}. Its host ends by itself what an "
             "interrupted run began, such as erasing it: run again later"
         ) from error
+
+
+def check_unused(host: Host, volume: Any, what: str) -> None:
+    """Make sure that no domain, running or not, has *volume*; *what* begins the sentence.
+
+    Raises:
+        InUseError: one has it.
+    """
+    users = users_of(host, volume.path())
+    if users:
+        raise InUseError(
+            f"{what} a disk of domain {users[0]!r} on {host.uri}: delete or change that domain "
+            "first"
+        )
 
 
 def users_of(host: Host, path: str) -> list[str]:
@@ -299,6 +331,11 @@ class Mark:
     pool: Any
     volume: str
     urn: str
+
+    @classmethod
+    def of(cls, volume: Any, urn: str) -> Self:
+        """Return the mark of a volume that is there, as the resource *urn* would have set it."""
+        return cls(volume.storagePoolLookupByVolume(), volume.name(), urn)
 
     @property
     def _stem(self) -> str:

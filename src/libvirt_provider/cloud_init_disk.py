@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from libvirt_provider import _storage, _xml
 from libvirt_provider._connection import found, reported
-from libvirt_provider._resource import Change, Found, Resource, drifted
+from libvirt_provider._resource import Change, Found, Resource, differs, drifted, refuse
 from libvirt_provider._schema import TEXT, Failure
 from libvirt_provider._storage import MARKS, Mark
-from libvirt_provider._values import UNKNOWN
-from libvirt_provider.errors import AlreadyExistsError, InUseError, MissingError, RefusedChangeError
+from libvirt_provider.errors import AlreadyExistsError, MissingError, RefusedChangeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +40,7 @@ class CloudInitDisk(Resource):
         return [
             Failure(key, "cannot change on a seed that a domain may use: set it back")
             for key in ("name", "pool")
-            if key in old and old[key] != new.get(key) and UNKNOWN not in (old[key], new.get(key))
+            if key in old and differs(old, new, key)
         ]
 
     def create(self, urn: str, inputs: Values) -> tuple[str, Values]:
@@ -52,10 +51,8 @@ class CloudInitDisk(Resource):
         with reported(f"seed {inputs['name']!r} in pool {inputs['pool']!r}"):
             volume = found(pool.storageVolLookupByName, inputs["name"])
             if volume is not None and mark.read() is None:
-                raise AlreadyExistsError(
-                    f"pool {inputs['pool']!r} on {self.host.uri} has a volume {inputs['name']!r} "
-                    "already, and this resource did not make it: choose another name"
-                )
+                place = f"pool {inputs['pool']!r} on {self.host.uri}"
+                raise AlreadyExistsError.of(place, f"volume {inputs['name']!r}")
             volume = self._written(pool, mark, volume, inputs["name"], content)
             MARKS.remember(volume.path(), mark)
             return _id(volume.key(), urn), dict(inputs)
@@ -91,9 +88,9 @@ class CloudInitDisk(Resource):
         if volume is None:
             return None
         with reported(f"seed {resource_id}"):
-            pool = volume.storagePoolLookupByVolume()
-            Mark(pool, volume.name(), urn).clear()
-            actual = {"name": volume.name(), "pool": pool.name()}
+            mark = Mark.of(volume, urn)
+            mark.clear()
+            actual = {"name": volume.name(), "pool": mark.pool.name()}
             if not self.host.is_test:
                 actual |= seed_texts(_storage.download(self.host, volume))
         known = drifted(inputs, actual)
@@ -109,9 +106,7 @@ class CloudInitDisk(Resource):
 
     def update(self, change: Change) -> Values:
         """Rewrite the ISO in its volume, whether or not a guest has it."""
-        refused = self.refusals(change.old, change.new)
-        if refused:
-            raise RefusedChangeError("; ".join(f"{it.property}: {it.reason}" for it in refused))
+        refuse(self.refusals(change.old, change.new))
         volume = _storage.volume_keyed(self.host, volume_key(change.id), change.new["pool"])
         if volume is None:
             raise MissingError(
@@ -119,7 +114,7 @@ class CloudInitDisk(Resource):
                 "`pulumi up --refresh` makes it anew"
             )
         with reported(f"seed {change.new['name']!r}"):
-            Mark(volume.storagePoolLookupByVolume(), volume.name(), change.urn).clear()
+            Mark.of(volume, change.urn).clear()
             self._write(volume, seed_iso(change.new))
         return dict(change.new)
 
@@ -131,15 +126,7 @@ class CloudInitDisk(Resource):
             _storage.check_gone(self.host, key, state.get("pool"))
             return
         with reported(f"seed {resource_id}"):
-            users = _storage.users_of(self.host, volume.path())
-            if users:
-                raise InUseError(
-                    f"seed {volume.name()!r} is a disk of domain {users[0]!r} on "
-                    f"{self.host.uri}: delete or change that domain first"
-                )
-            mark = Mark(volume.storagePoolLookupByVolume(), volume.name(), urn)
-            _storage.erase(volume)
-            mark.clear()
+            _storage.delete(self.host, volume, urn, "seed")
 
 
 def volume_key(resource_id: str) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lxml import etree
-
-from libvirt_provider import _storage, _xml
+from libvirt_provider import _storage, _xml, domain_live, domain_read
 from libvirt_provider._connection import found, reported
-from libvirt_provider._resource import Change, Found, Resource, drifted
+from libvirt_provider._resource import Change, Found, Resource, differs, refuse
 from libvirt_provider._schema import (
     ANY_MAP,
     FLAG,
@@ -25,33 +21,24 @@ from libvirt_provider._schema import (
     object_of,
     refused,
 )
-from libvirt_provider._storage import FILE_POOLS, MARKS, VolumeFacts
+from libvirt_provider._storage import MARKS, VolumeFacts
 from libvirt_provider._values import UNKNOWN
 from libvirt_provider.cloud_init_disk import volume_key
-from libvirt_provider.domain_change import Plan, Shape, State, plan, same_hardware
+from libvirt_provider.domain_change import Plan, Shape, plan, same_hardware
 from libvirt_provider.domain_xml import Disk, Identity, domain_xml, owner
 from libvirt_provider.errors import (
     AlreadyExistsError,
     MissingError,
     PartlyDoneError,
     ProviderError,
-    RefusedChangeError,
     UnreachableHostError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from libvirt_provider._resource import Log, Values
+    from libvirt_provider._resource import Values
 
-SHUTDOWN_SECONDS = 60.0
-"""How long a guest may take to shut down in order, before it is switched off."""
-
-UNFINISHED = "__unfinished"
-"""An output that Pulumi does not show: a reboot began and did not end."""
-
-LIVE_PREFIX = "live"
-POLL_SECONDS = 0.1
 UNDEFINE_FLAGS = 1 | 2 | 4 | 16
 """Managed save, snapshots' metadata, nvram, checkpoints' metadata: what libvirt keeps beside."""
 
@@ -151,7 +138,7 @@ class Domain(Resource):
     def refusals(self, old: Values, new: Values) -> list[Failure]:
         """Return the changes that are never made: a name is how a host knows its guest."""
         before, after = old.get("name"), new["name"]
-        if before is None or before == after or UNKNOWN in (before, after):
+        if before is None or not differs(old, new, "name"):
             return []
         reason = (
             f"cannot change from {before!r} to {after!r}: the domain would be replaced. Set it "
@@ -168,18 +155,18 @@ class Domain(Resource):
             existing = found(connection.lookupByName, inputs["name"])
             if existing is not None:
                 self._own(existing, urn, inputs["name"])
-            identity = Identity(urn, *_kept(existing, ()))
+            identity = Identity(urn, *domain_read.identity_of(existing, {}))
             root = self._definition(inputs, identity)
             self._clear_marks(root)
             domain = self._started(connection, root, inputs, existing)
-            return domain.UUIDString(), self._outputs(domain, inputs)
+            return domain.UUIDString(), domain_read.outputs_of(domain, inputs)
 
     def _own(self, domain: Any, urn: str, name: str) -> None:
-        if owner(_xml.parse(domain.XMLDesc(0))) != urn:
-            raise AlreadyExistsError(
-                f"{self.host.uri} has a domain {name!r} already, and this resource did not make "
-                "it: choose another name, or take it in with "
-                f"`pulumi import libvirt:index/domain:Domain NAME {domain.UUIDString()}`"
+        if owner(domain_read.running_xml(domain)) != urn:
+            raise AlreadyExistsError.of(
+                self.host.uri,
+                f"domain {name!r}",
+                f"libvirt:index/domain:Domain NAME {domain.UUIDString()}",
             )
 
     def _started(self, connection: Any, root: Any, inputs: Values, existing: Any) -> Any:
@@ -218,9 +205,9 @@ class Domain(Resource):
         if volume is None:
             raise MissingError(f"volume {key} is missing on {self.host.uri}")
         facts = VolumeFacts.of(volume)
-        pool = _xml.parse(volume.storagePoolLookupByVolume().XMLDesc(0)).get("type")
+        files = _storage.holds_files(volume.storagePoolLookupByVolume())
         # On a logical or disk pool the format names a partition's type, not an image's.
-        return facts if pool in FILE_POOLS else _as_raw(facts)
+        return facts if files else replace(facts, format="raw")
 
     def _networks(self, inputs: Values) -> Values:
         interfaces = [
@@ -245,36 +232,9 @@ class Domain(Resource):
             domain = found(self.host.connection().lookupByUUIDString, resource_id)
             if domain is None:
                 return None
-            root = _xml.parse(domain.XMLDesc(0))
-            known = drifted(inputs, self._actual(domain, root, imported=not inputs))
-            outputs = self._outputs(domain, known)
+            known = domain_read.inputs_of(domain, inputs)
+            outputs = domain_read.outputs_of(domain, known)
         return Found(resource_id, outputs, known)
-
-    def _actual(self, domain: Any, root: Any, *, imported: bool) -> Values:
-        shape = Shape.of(root, _state(domain))
-        actual: Values = {
-            "name": domain.name(),
-            "memory": shape.memory_mib,
-            "vcpu": shape.vcpus,
-            "autostart": bool(domain.autostart()),
-        }
-        if imported:
-            actual |= _imported(root)
-            # What is declared is that it runs; a stop by hand is no wish to start it again.
-            actual["running"] = shape.state is not State.STOPPED
-        return actual
-
-    def _outputs(self, domain: Any, inputs: Values) -> Values:
-        root = _xml.parse(domain.XMLDesc(0))
-        kind = root.find("os/type")
-        actual = {
-            "arch": kind.get("arch"),
-            "machine": inputs.get("machine") or kind.get("machine"),
-            "emulator": inputs.get("emulator") or root.findtext("devices/emulator"),
-            "running": bool(domain.isActive()),
-            "networkInterfaces": _with_macs(inputs.get("networkInterfaces") or [], _macs(root)),
-        }
-        return drifted(inputs, actual)
 
     # -- update
 
@@ -292,16 +252,15 @@ class Domain(Resource):
     def _tell(self, change: Change) -> None:
         with reported(f"domain {change.new['name']!r}"):
             domain = self._domain(change)
-            shape = Shape.of(_xml.parse(domain.XMLDesc(0)), _state(domain))
-            root = _xml.parse(domain.XMLDesc(2))
-            _log_plan(self._plan(change, shape, root), change.log)
+            shape, defined = domain_read.shape_of(domain), domain_read.defined_xml(domain)
+            domain_live.log_plan(self._plan(change, shape, defined), change.log)
 
-    def _plan(self, change: Change, shape: Shape, inactive: Any) -> Plan:
-        unfinished = bool(change.state.get(UNFINISHED))
-        return plan(shape, change.new, differs=unfinished or self._differs(change, inactive))
+    def _plan(self, change: Change, shape: Shape, defined: Any) -> Plan:
+        unfinished = bool(change.state.get(domain_live.UNFINISHED))
+        return plan(shape, change.new, differs=unfinished or self._differs(change, defined))
 
-    def _differs(self, change: Change, inactive: Any) -> bool:
-        identity = Identity(change.urn, change.id, _macs(inactive))
+    def _differs(self, change: Change, defined: Any) -> bool:
+        identity = Identity(change.urn, change.id, domain_read.macs(defined))
         before, after = (
             domain_xml(
                 _named_networks(inputs),
@@ -315,58 +274,32 @@ class Domain(Resource):
 
     def update(self, change: Change) -> Values:
         """Redefine it, then plug or reboot where that takes effect at once."""
-        refused_ = self.refusals(change.old, change.new)
-        if refused_:
-            raise RefusedChangeError("; ".join(f"{it.property}: {it.reason}" for it in refused_))
+        refuse(self.refusals(change.old, change.new))
         with reported(f"domain {change.new['name']!r}"):
             domain = self._domain(change)
-            shape = Shape.of(_xml.parse(domain.XMLDesc(0)), _state(domain))
-            inactive = _xml.parse(domain.XMLDesc(2))
-            steps = self._plan(change, shape, inactive)
-            root = self._definition(change.new, Identity(change.urn, *_kept(domain, change.state)))
+            shape, defined = domain_read.shape_of(domain), domain_read.defined_xml(domain)
+            steps = self._plan(change, shape, defined)
+            kept = domain_read.identity_of(domain, change.state)
+            root = self._definition(change.new, Identity(change.urn, *kept))
             self._clear_marks(root)
             domain = self.host.connection().defineXML(_xml.text_of(root))
             domain.setAutostart(int(change.new["autostart"]))
         self._apply(domain, change, steps, root)
         with reported(f"domain {change.new['name']!r}"):
-            return self._outputs(domain, change.new)
+            return domain_read.outputs_of(domain, change.new)
 
     def _apply(self, domain: Any, change: Change, steps: Plan, root: Any) -> None:
         # From here on the new definition is in place: say so if the rest fails.
         try:
             with reported(f"domain {change.new['name']!r} is redefined, but"):
-                self._bring_about(domain, change, steps, root)
+                domain_live.bring_about(domain, change, steps, root)
         except ProviderError as error:
             with reported(f"domain {change.new['name']!r}"):
-                known = drifted(
-                    change.new,
-                    self._actual(domain, _xml.parse(domain.XMLDesc(0)), imported=False),
-                )
-                outputs = self._outputs(domain, known)
+                outputs = domain_read.outputs_of(domain, domain_read.inputs_of(domain, change.new))
             # Without this a second run would see nothing but what it has already recorded.
-            unfinished = {UNFINISHED: True} if steps.reboot else {}
+            unfinished = {domain_live.UNFINISHED: True} if steps.reboot else {}
             message = f"{error}. Run again to finish it"
             raise PartlyDoneError(message, {**outputs, **unfinished}) from error
-
-    def _bring_about(self, domain: Any, change: Change, steps: Plan, root: Any) -> None:
-        wants = (change.old.get("running", True), change.new["running"])
-        if wants == (True, False):
-            _shut_down(domain, change.log)
-            return
-        if wants == (False, True) and not domain.isActive():
-            domain.create()
-            return
-        _log_plan(steps, change.log)
-        if steps.reboot or change.state.get(UNFINISHED):
-            _shut_down(domain, change.log)
-            domain.create()
-            return
-        if steps.dimm_mib:
-            domain.attachDeviceFlags(_xml.text_of(dimm_xml(steps.dimm_mib)), 1)  # live
-        if steps.vcpus:
-            domain.setVcpusFlags(steps.vcpus, 1)  # live
-        if domain.isActive():
-            _set_live_texts(domain, root)
 
     def _domain(self, change: Change) -> Any:
         domain = found(self.host.connection().lookupByUUIDString, change.id)
@@ -390,33 +323,6 @@ class Domain(Resource):
             _undefine(domain)
 
 
-def dimm_xml(mib: int) -> Any:
-    """Return a memory module of *mib* for the guest's only NUMA cell."""
-    root = _xml.root("memory", model="dimm")
-    target = _xml.add(root, "target")
-    _xml.add(target, "size", mib, unit="MiB")
-    _xml.add(target, "node", 0)
-    return root
-
-
-def shutdown_seconds() -> float:
-    """Return how long a guest may take; ``LIBVIRT_PROVIDER_SHUTDOWN_SECONDS`` overrides it."""
-    return float(os.environ.get("LIBVIRT_PROVIDER_SHUTDOWN_SECONDS", SHUTDOWN_SECONDS))
-
-
-def _shut_down(domain: Any, log: Log) -> None:
-    if not domain.isActive():
-        return
-    seconds = shutdown_seconds()
-    domain.shutdown()
-    deadline = time.monotonic() + seconds
-    while domain.isActive() and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    if domain.isActive():
-        log(f"the guest did not shut down within {seconds:g} s: switched off")
-        domain.destroy()
-
-
 def _undefine(domain: Any) -> None:
     import libvirt
 
@@ -432,86 +338,6 @@ def _undefine(domain: Any) -> None:
         }:
             raise
         domain.undefine()
-
-
-def _set_live_texts(domain: Any, root: Any) -> None:
-    import libvirt
-
-    description = root.findtext("description")
-    try:
-        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, description, None, None, 1)
-        for child in root.find("metadata"):
-            space = etree.QName(child).namespace
-            if space:
-                # libvirt declares a prefix of its own and refuses one that is declared already.
-                kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
-                domain.setMetadata(kind, _xml.text_of(child), LIVE_PREFIX, space, 1)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
-            raise
-
-
-def _state(domain: Any) -> State:
-    import libvirt
-
-    if not domain.isActive():
-        return State.STOPPED
-    paused = {libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED}
-    return State.PAUSED if domain.state()[0] in paused else State.RUNNING
-
-
-def _kept(domain: Any, state: Values | tuple[()]) -> tuple[str | None, list[str | None]]:
-    if domain is not None:
-        return domain.UUIDString(), _macs(_xml.parse(domain.XMLDesc(2)))
-    interfaces = dict(state).get("networkInterfaces") or []
-    return None, [interface.get("mac") for interface in interfaces]
-
-
-def _macs(root: Any) -> list[str | None]:
-    return [
-        None if interface.find("mac") is None else interface.find("mac").get("address")
-        for interface in root.iterfind("devices/interface")
-    ]
-
-
-def _with_macs(interfaces: Sequence[Values], macs: Sequence[str | None]) -> list[Values]:
-    known = [*macs, *([None] * len(interfaces))]
-    return [
-        interface if interface.get("mac") or not mac else {**interface, "mac": mac.upper()}
-        for interface, mac in zip(interfaces, known, strict=False)
-    ]
-
-
-def _imported(root: Any) -> Values:
-    kind = root.find("os/type")
-    actual: Values = {"type": root.get("type"), "arch": kind.get("arch")}
-    if kind.get("machine"):
-        actual["machine"] = kind.get("machine")
-    if root.findtext("description"):
-        actual["description"] = root.findtext("description")
-    disks = [
-        {"volumeId": source.get("file") or source.get("dev")}
-        for source in root.iterfind("devices/disk[@device='disk']/source")
-        if source.get("file") or source.get("dev")
-    ]
-    interfaces = [
-        interface
-        for element in root.iterfind("devices/interface")
-        for interface in [_imported_interface(element)]
-        if interface
-    ]
-    return actual | {"disks": disks, "networkInterfaces": interfaces}
-
-
-def _imported_interface(element: Any) -> Values:
-    source, mac = element.find("source"), element.find("mac")
-    if source is None:
-        return {}
-    known = {"bridge": source.get("bridge"), "networkName": source.get("network")}
-    interface = {key: value for key, value in known.items() if value}
-    if mac is not None:
-        interface["mac"] = mac.get("address").upper()
-    return interface
 
 
 def _given_disk(disk: Values) -> Disk:
@@ -542,19 +368,5 @@ def _with_defaults(inputs: Values) -> Values:
     return {**Domain.defaults, **inputs}
 
 
-def _as_raw(facts: VolumeFacts) -> VolumeFacts:
-    return replace(facts, format="raw")
-
-
 def _count(values: Values, keys: Sequence[str]) -> int:
     return sum(bool(values.get(key)) for key in keys)
-
-
-def _log_plan(steps: Plan, log: Log) -> None:
-    if steps.reboot:
-        *what, last = steps.reasons
-        orderly = f"ACPI shutdown, {shutdown_seconds():g} s, then hard"
-        log(f"{'; '.join(what)}: {last} ({orderly})")
-    else:
-        for reason in steps.reasons:
-            log(reason)

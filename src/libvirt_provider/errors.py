@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
 
 class ProviderError(Exception):
@@ -18,6 +19,15 @@ class UnreachableHostError(ProviderError):
 
 class AlreadyExistsError(ProviderError):
     """A thing of that name is on the host and is not this resource's: never taken over."""
+
+    @classmethod
+    def of(cls, place: str, thing: str, importable: str = "") -> Self:
+        """Say that *place* has a *thing*; ``importable``: what `pulumi import` takes it in by."""
+        way = f", or take it in with `pulumi import {importable}`" if importable else ""
+        return cls(
+            f"{place} has a {thing} already, and this resource did not make it: "
+            f"choose another name{way}"
+        )
 
 
 class MissingError(ProviderError):

@@ -81,10 +81,10 @@ class Network(Resource):
         with reported(f"network {inputs['name']!r}"):
             existing = found(connection.networkLookupByName, inputs["name"])
             if existing is not None and existing.UUIDString() != _storage.uuid_of(urn):
-                raise AlreadyExistsError(
-                    f"{self.host.uri} has a network {inputs['name']!r} already, and this resource "
-                    "did not make it: choose another name, or take it in with "
-                    f"`pulumi import libvirt:index/network:Network NAME {existing.UUIDString()}`"
+                raise AlreadyExistsError.of(
+                    self.host.uri,
+                    f"network {inputs['name']!r}",
+                    f"libvirt:index/network:Network NAME {existing.UUIDString()}",
                 )
             network = existing or self._defined(inputs, _storage.uuid_of(urn))
             try:

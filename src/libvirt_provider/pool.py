@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from libvirt_provider import _storage, _xml
 from libvirt_provider._connection import found, reported
-from libvirt_provider._resource import Change, Found, Resource, drifted
+from libvirt_provider._resource import Change, Found, Resource, differs, drifted
 from libvirt_provider._schema import TEXT, XML, Failure, choice, items_of, object_of
-from libvirt_provider._values import UNKNOWN
 from libvirt_provider.errors import AlreadyExistsError, InUseError, MissingError
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ class Pool(Resource):
         return [
             Failure(key, "cannot change on a pool that exists: its volumes would stay behind")
             for key in FINAL
-            if old.get(key) != new.get(key)
-            and UNKNOWN not in (old.get(key), new.get(key))
+            if differs(old, new, key)
             and not (key in {"path", "target"} and _path(old) == _path(new))
         ]
 
@@ -59,10 +57,10 @@ class Pool(Resource):
         with reported(f"pool {inputs['name']!r}"):
             existing = found(connection.storagePoolLookupByName, inputs["name"])
             if existing is not None and existing.UUIDString() != _storage.uuid_of(urn):
-                raise AlreadyExistsError(
-                    f"{self.host.uri} has a pool {inputs['name']!r} already, and this resource "
-                    "did not make it: choose another name, or take it in with "
-                    f"`pulumi import libvirt:index/pool:Pool NAME {existing.UUIDString()}`"
+                raise AlreadyExistsError.of(
+                    self.host.uri,
+                    f"pool {inputs['name']!r}",
+                    f"libvirt:index/pool:Pool NAME {existing.UUIDString()}",
                 )
             root = _xml.transformed(pool_xml(inputs, _storage.uuid_of(urn)), inputs)
             pool = existing or connection.storagePoolDefineXML(_xml.text_of(root))
@@ -117,7 +115,7 @@ class Pool(Resource):
                 )
             if pool.isActive():
                 pool.destroy()
-            if _xml.parse(pool.XMLDesc(0)).get("type") == "dir":
+            if _storage.kind_of(pool) == "dir":
                 _storage.without_leftovers(lambda: pool.delete(0))
             pool.undefine()
 

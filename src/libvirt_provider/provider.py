@@ -7,9 +7,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from libvirt_provider._connection import DEFAULT_URI, Host
+from libvirt_provider._resource import refuse
 from libvirt_provider._schema import Failure
 from libvirt_provider._values import UNKNOWN
-from libvirt_provider.errors import ProviderError, RefusedChangeError
+from libvirt_provider.errors import ProviderError
 
 if TYPE_CHECKING:
     from libvirt_provider._resource import Resource, Values
@@ -76,9 +77,8 @@ class Provider:
         """
         resource = self.resource(urn)
         changed = resource.changed(old or state, new)
-        refused = resource.refusals({**state, **old}, new) if changed else []
-        if refused:
-            raise RefusedChangeError("; ".join(f"{it.property}: {it.reason}" for it in refused))
+        if changed:
+            refuse(resource.refusals({**state, **old}, new))
         return changed
 
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from libvirt_provider import _source, _storage, _xml
 from libvirt_provider._connection import found, reported
-from libvirt_provider._resource import Change, Found, Resource, drifted
+from libvirt_provider._resource import Change, Found, Resource, differs, drifted, refuse
 from libvirt_provider._schema import TEXT, XML, Failure, choice, number
 from libvirt_provider._storage import MARKS, Mark, VolumeFacts
-from libvirt_provider._values import UNKNOWN
 from libvirt_provider.errors import (
     AlreadyExistsError,
-    InUseError,
     MissingError,
     ProviderError,
     RefusedChangeError,
@@ -73,7 +71,7 @@ class Volume(Resource):
         refused = [
             Failure(key, _final(key, old.get(key), new.get(key)))
             for key in FINAL
-            if _differs(old, new, key)
+            if _is_other(old, new, key)
         ]
         before, after = old.get("size"), new.get("size")
         if isinstance(before, int) and isinstance(after, int) and after < before:
@@ -85,7 +83,7 @@ class Volume(Resource):
         return [
             key
             for key in super().changed(old, new)
-            if new.get(key) is not None and (key not in FINAL or _differs(old, new, key))
+            if new.get(key) is not None and (key not in FINAL or _is_other(old, new, key))
         ]
 
     def planned_update(self, change: Change) -> Values:
@@ -123,15 +121,16 @@ class Volume(Resource):
         existing = found(pool.storageVolLookupByName, inputs["name"])
         state = mark.read() if existing is not None else None
         if existing is not None and state is None:
-            raise AlreadyExistsError(
-                f"pool {inputs['pool']!r} on {self.host.uri} has a volume {inputs['name']!r} "
-                "already, and this resource did not make it: choose another name, or take it "
-                f"in with `pulumi import libvirt:index/volume:Volume NAME {existing.key()}`"
+            raise AlreadyExistsError.of(
+                f"pool {inputs['pool']!r} on {self.host.uri}",
+                f"volume {inputs['name']!r}",
+                f"libvirt:index/volume:Volume NAME {existing.key()}",
             )
         if existing is not None and not state:
             return self._recovered(existing, inputs)
         if existing is not None:
-            self._check_unused(existing, "is only partly filled, yet is")
+            what = f"volume {existing.name()!r} is only partly filled, yet is"
+            _storage.check_unused(self.host, existing, what)
             _storage.see_true_size(self.host, existing)
             _storage.erase(existing)
         return self._new(pool, mark, inputs)
@@ -236,10 +235,10 @@ class Volume(Resource):
         """
         volume = self._volume(urn, resource_id, inputs.get("pool"))
         with reported(f"volume {resource_id}"):
-            pool = volume.storagePoolLookupByVolume()
-            Mark(pool, volume.name(), urn).clear()
+            mark = Mark.of(volume, urn)
+            mark.clear()
             facts = VolumeFacts.of(volume)
-            actual = {"name": facts.name, "pool": pool.name()}
+            actual = {"name": facts.name, "pool": mark.pool.name()}
         if "size" in inputs or not inputs:
             actual["size"] = facts.capacity
         if "format" in inputs or not inputs:
@@ -251,12 +250,10 @@ class Volume(Resource):
 
     def update(self, change: Change) -> Values:
         """Grow the volume, online where a domain runs on it."""
-        refused = self.refusals({**change.old, "size": _state_size(change)}, change.new)
-        if refused:
-            raise RefusedChangeError("; ".join(f"{it.property}: {it.reason}" for it in refused))
+        refuse(self.refusals({**change.old, "size": _state_size(change)}, change.new))
         volume = self._volume(change.urn, change.id, change.new.get("pool"))
         with reported(f"volume {change.new['name']!r}"):
-            Mark(volume.storagePoolLookupByVolume(), volume.name(), change.urn).clear()
+            Mark.of(volume, change.urn).clear()
             facts = VolumeFacts.of(volume)
             size = change.new.get("size") or facts.capacity
             if size < facts.capacity:
@@ -273,18 +270,7 @@ class Volume(Resource):
             _storage.check_gone(self.host, resource_id, state.get("pool"))
             return
         with reported(f"volume {resource_id}"):
-            self._check_unused(volume, "is")
-            mark = Mark(volume.storagePoolLookupByVolume(), volume.name(), urn)
-            _storage.erase(volume)
-            mark.clear()
-
-    def _check_unused(self, volume: Any, how: str) -> None:
-        users = _storage.users_of(self.host, volume.path())
-        if users:
-            raise InUseError(
-                f"volume {volume.name()!r} {how} a disk of domain {users[0]!r} on "
-                f"{self.host.uri}: delete or change that domain first"
-            )
+            _storage.delete(self.host, volume, urn, "volume")
 
     def _volume(self, urn: str, key: str, pool: str | None) -> Any:
         volume = _storage.volume_keyed(self.host, key, pool)
@@ -349,14 +335,14 @@ def _state_size(change: Change) -> int:
     return size if isinstance(size, int) else 0
 
 
-def _differs(old: Values, new: Values, key: str) -> bool:
-    before, after = old.get(key), new.get(key)
-    if before == after or UNKNOWN in (before, after):
+def _is_other(old: Values, new: Values, key: str) -> bool:
+    if not differs(old, new, key):
         return False
+    left_out = None in (old.get(key), new.get(key))
     if key in BASE and _origin(old) == _origin(new):
-        return key == "baseVolumePool" and None not in (before, after)
+        return key == "baseVolumePool" and not left_out
     # What was left out and is declared now is compared with the state, which knows it.
-    return not (key in Volume.computed and None in (before, after))
+    return not (key in Volume.computed and left_out)
 
 
 def _origin(inputs: Values) -> str | None:

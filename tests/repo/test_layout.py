@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hoster.structure import picture
+
 
 def test_every_test_file_is_named_and_collected_as_one(root: Path, files: list[Path]) -> None:
     listing = subprocess.run(
@@ -49,3 +51,9 @@ def test_the_programs_folder_holds_nothing_else_to_import(files: list[Path]) -> 
     modules = {path for path in files if path.parent == Path("pulumi") and path.suffix == ".py"}
 
     assert set() == modules - {Path("pulumi/__main__.py")}
+
+
+def test_the_picture_of_the_rooms_is_of_today(root: Path) -> None:
+    drawn = (root / "docs/structure.svg").read_text()
+
+    assert picture(root / "src") == drawn, "python -m hoster.structure . draws it anew"

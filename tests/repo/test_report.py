@@ -59,6 +59,47 @@ def test_a_run_that_broke_off_is_a_failure(tmp_path: Path) -> None:
     assert any("too long" in line for line in lines)
 
 
+def test_it_tells_how_long_a_part_took_what_was_worked_for_it_and_what_nobody_used(
+    tmp_path: Path,
+) -> None:
+    _, lines = report(tmp_path, "mypy\t0\t9\t\t\t\t7\t41")
+
+    assert ["9 s", "7 s", "41 %"] == [cell.strip() for cell in lines[4].split("│")[5:8]]
+
+
+def test_the_end_of_a_failed_parts_log_is_shown_and_no_others(tmp_path: Path) -> None:
+    for name in ("good", "bad"):
+        (tmp_path / f"{name}.log").write_text(f"{name} begins\n" + f"{name} goes on\n" * 30)
+
+    _, lines = report(
+        tmp_path, *(f"{name}\t{code}\t1\t\t\t{tmp_path / name}.log"
+                    for name, code in {"good": 0, "bad": 1}.items())
+    )  # fmt: skip
+
+    assert (30, 0) == (lines.count("bad goes on"), lines.count("bad begins"))
+    assert not any("good goes on" in line for line in lines)
+
+
+def test_the_slowest_tests_of_all_parts_are_kept_slowest_first(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.xml").write_text(
+            "<testsuites><testsuite>"
+            + "".join(
+                f'<testcase classname="c" name="t{each}" time="{each}.{number}"/>'
+                for each in range(20)
+            )
+            + "</testsuite></testsuites>"
+        )
+
+    report(tmp_path, *(f"p\t0\t1\t\t{tmp_path / str(number)}.xml" for number in range(2)))
+
+    kept = (tmp_path / "slowest.txt").read_text().splitlines()
+    assert ["19.1 s  c::t19", "19.0 s  c::t19", "18.1 s  c::t18"] == [
+        line.strip() for line in kept[:3]
+    ]
+    assert 30 == len(kept)
+
+
 def test_a_bad_exit_without_a_failed_test_is_a_failure(tmp_path: Path) -> None:
     junit = tmp_path / "tests.xml"
     junit.write_text('<testsuites><testsuite><testcase name="a"/></testsuite></testsuites>')

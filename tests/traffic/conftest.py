@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The agent's tests have it assert: a failure then says what was there.
-pytest.register_assert_rewrite("hoster_lab.agent_node")
+pytest.register_assert_rewrite("hoster_lab.agent_node", "hoster_lab.in_process")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,12 +26,21 @@ Git = Callable[..., None]
 
 @dataclass
 class PretendedStacks:
-    """Stands for Pulumi: each stack would be updated live; ``asked`` are those that were."""
+    """Stands for Pulumi: each stack would be updated live; ``asked`` are those that were.
+
+    They are asked side by side, in no order. Where ``first`` names one, the others answer after it.
+    """
 
     asked: list[str] = field(default_factory=list)
+    first: str | None = None
+    answered: threading.Event = field(default_factory=threading.Event)
 
     def preview(self, _: Project, client: str) -> dict[str, Any]:
         self.asked.append(client)
+        if client == self.first:
+            self.answered.set()
+        elif self.first:
+            assert self.answered.wait(timeout=60)
         urn = f"urn:pulumi:{client}::hoster::hoster:vps:VirtualServer::web"
         return {
             "steps": [
@@ -88,7 +98,22 @@ def test_the_pipeline_says_of_a_change(
 
     assert file.with_suffix(".md").read_text() == text
     assert case["exit_code"] == code
-    assert case.get("stacks", []) == stacks.asked
+    assert case.get("stacks", []) == sorted(stacks.asked)
+
+
+@pytest.mark.parametrize("first", ["acme", "beta"])
+def test_what_is_said_does_not_depend_on_which_stack_answers_first(
+    repository: Project, git: Git, stacks: PretendedStacks, now: datetime, first: str
+) -> None:
+    file = next(case for case in CASES if case.stem == "upgrade-of-a-plan")
+    git("checkout", "--quiet", "-b", "branch")
+    make(repository, git, yaml.safe_load(file.read_text())["branches"][0])
+    stacks.first = first
+
+    with time_machine.travel(now, tick=False):
+        _, text = reviewed(repository)
+
+    assert file.with_suffix(".md").read_text() == text
 
 
 UPGRADE = [{"file": "pulumi/Pulumi.acme.yaml", "old": "plan: kvm-2", "new": "plan: kvm-4"}]

@@ -51,10 +51,10 @@ def test_a_deployed_vps_is_delivered_once(
     vps = declared()
     ledger.begin_order(vps.full_name, vps.ipv4, user="debian", now=now)
 
-    def deliver() -> bool:
+    def again() -> bool:
         return deliver.deliver(ledger, vps, catalogue, outputs=DEPLOYED, now=now)
 
-    assert [True, False] == [deliver(), deliver()]
+    assert [True, False] == [again(), again()]
     assert [("delivery:acme/web", QUEUED)] == [
         (mail.occasion, mail.state) for mail in ledger.mails()
     ]

@@ -17,11 +17,13 @@ from hoster.changes.deployed import DeployedVps
 from hoster.changes.drift import Domain, Kind, NodeFacts, of_node, of_stack
 from hoster.cli import cli
 from hoster.engine import pulumi_cli
+from hoster.fleet import facts as fleet_facts
 from hoster.fleet import ssh
 from hoster.fleet.facts import domain_of
 from hoster.fleet.ssh import NoAnswerError, NodeSsh
 from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
+from hoster.wire.status import VpsStatus
 from hoster_lab.wire import Rented
 
 WEB = Domain(
@@ -35,7 +37,22 @@ WEB = Domain(
     disk_bytes=20 * 2**30,
     is_running=True,
 )
-AGENT = {"vps": "acme/web", "plan": "kvm-2", "running": True}
+AGENT = VpsStatus(
+    vps="acme/web",
+    ipv4="203.0.113.17",
+    tap="vps-cb007111",
+    plan="kvm-2",
+    running=True,
+    guaranteed_mbit_s=100,
+    ceiling_mbit_s=None,
+    used_bytes=0,
+    quota_bytes=10**13,
+    over_quota=False,
+    throttle_mbit_s=1,
+    cycle_start="2026-03-01T00:00:00+01:00",
+    cycle_end="2026-04-01T00:00:00+02:00",
+    measures=[],
+)
 FACTS = NodeFacts("paris-1", (WEB,), (AGENT,), ("vps-cb007111",))
 Declare = Callable[..., VpsDeclaration]
 
@@ -182,7 +199,7 @@ def run(
         names = ("paris-1", "roubaix-1")
         nodes = {name: NodeSsh(name, (name,)) for name in names}
         monkeypatch.setattr(ssh, "nodes", lambda _: nodes)
-        monkeypatch.setattr(ssh, "facts", asked)
+        monkeypatch.setattr(fleet_facts, "facts", asked)
         arguments = ["--project", str(project.root), "drift", *options]
         done = CliRunner().invoke(cli, arguments)
         return done.exit_code, json.loads(done.stdout) if "--json" in options else done.stdout

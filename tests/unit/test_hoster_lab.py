@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import smtplib
+import subprocess
 import sys
 from email.message import EmailMessage
 from ipaddress import IPv4Address
@@ -122,6 +125,69 @@ def test_what_is_built_is_built_in_a_fresh_folder_that_is_gone_afterwards(
     assert [] == [path for path in (tmp_path / "hoster").iterdir() if path.is_dir()]
     with cache.building("thing") as place:
         assert [] == list(place.iterdir())
+
+
+def kept_by(builder: str, cache_home: Path, packages: str = "less") -> subprocess.Popen[str]:
+    """Start a process that asks for what `builder`, the body of a function, builds."""
+    program = f"""
+import os, signal, sys, time
+from pathlib import Path
+from hoster_lab import cache
+from hoster_lab.progress import Progress
+
+def build(place):
+    with Path(os.environ["XDG_CACHE_HOME"], "builds").open("a") as log:
+        log.write("{packages}\\n")
+    (place / "half").write_text("half")
+    {builder}
+    result = place / "result"
+    result.mkdir()
+    (result / "whole").write_text("{packages}")
+    return result
+
+recipe = cache.Recipe("tiny-1", "bookworm", ("{packages}",))
+print(cache.kept(recipe, "Build it", build, Progress()))
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | {"XDG_CACHE_HOME": str(cache_home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def builds(cache_home: Path) -> list[str]:
+    return (cache_home / "builds").read_text().split()
+
+
+def test_of_two_processes_at_once_one_builds_and_both_have_it(tmp_path: Path) -> None:
+    both = [kept_by("time.sleep(1)", tmp_path) for _ in range(2)]
+    found = {process.communicate()[0].strip() for process in both}
+    assert [0, 0] == [process.returncode for process in both]
+    (place,) = found
+    assert "less" == Path(place, "whole").read_text()
+    assert ["less"] == builds(tmp_path)
+
+
+def test_a_killed_build_leaves_nothing_half_made_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    killed = kept_by("os.kill(os.getpid(), signal.SIGKILL)", tmp_path)
+    assert -signal.SIGKILL == (killed.communicate(), killed.returncode)[1]
+    assert [] == list((tmp_path / "hoster").glob("tiny-1-*"))
+    place = kept_by("assert place.is_dir()", tmp_path).communicate()[0].strip()
+    assert ["whole"] == [path.name for path in Path(place).iterdir()]
+    assert ["less", "less"] == builds(tmp_path)
+    assert [] == list((tmp_path / "hoster").glob(".*.building"))
+
+
+def test_another_version_is_built_anew_beside_the_former_one(tmp_path: Path) -> None:
+    places = [
+        kept_by("assert place.is_dir()", tmp_path, packages).communicate()[0].strip()
+        for packages in ("less", "more", "less")
+    ]
+    assert places[0] == places[2] != places[1]
+    assert ["less", "more"] == [Path(place, "whole").read_text() for place in places[:2]]
+    assert ["less", "more"] == builds(tmp_path)
 
 
 @pytest.fixture

@@ -623,7 +623,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from hoster.ledger import Ledger
-from hoster.node_events import parse
+from hoster.wire.answers import events as parse
 
 url, node, first, last = sys.argv[1:]
 said = {

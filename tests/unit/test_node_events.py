@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 
 from hoster.catalogue import Company
 from hoster.clients.contact import Client
+from hoster.clients.notices import MAILED, notice
 from hoster.ledger import Ledger
 from hoster.mail.message import compose
-from hoster.wire.events import MAILED, AnswerError, NodeEvent, notice, parse
+from hoster.wire.answers import AnswerError
+from hoster.wire.answers import events as parse
+from hoster.wire.events import NodeEvent
 
 STREAM, OTHER = "a" * 32, "b" * 32
 DETAILS = {

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 import yaml
 
+from hoster.acts.change import Change
+from hoster.acts.reach import clients_since
 from hoster.errors import ConfigurationError
 from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
-from hoster.project import git as history
 
 KNOWN = ["acme", "beta"]
 ANOTHER_NODE = """            paris-9:
@@ -41,7 +42,7 @@ def versioned(project: Project, declared: Callable[..., VpsDeclaration]) -> Proj
 
 
 def reached(project: Project, ref: str = "HEAD") -> list[str]:
-    return history.clients_since(project, ref)
+    return clients_since(Change(project, ref))
 
 
 def test_nothing_changed_reaches_nobody(versioned: Project) -> None:

@@ -61,29 +61,16 @@ def choose(
     """
     if not (vps or node or image):
         raise ConfigurationError("name VPSs, as in acme/web, or choose them by node or image")
-    known = {one.full_name: one for one in declared}
-    require_known("VPS", vps, known, " is declared")
+    found = declared.named(vps) if vps else list(declared)
     if catalogue is not None:
         require_known("host node", node, catalogue.nodes, " is declared")
         require_known("image", image, catalogue.images, " is declared")
-    found = [known[name] for name in vps or known]
     node_of = {
         one.full_name: one.node
         for one in found
         if (not node or one.node in node) and (not image or one.image_name in image)
     }
     return Chosen(node_of, by_name=not (node or image))
-
-
-def named(declared: Declarations, name: str) -> VpsDeclaration:
-    """Return the declaration of the VPS *name*, out of those that were read.
-
-    Raises:
-        ConfigurationError: there is none; near names are told.
-    """
-    known = {vps.full_name: vps for vps in declared}
-    require_known("VPS", [name], known, " is declared")
-    return known[name]
 
 
 def named_now(project: Project, name: str) -> VpsDeclaration:
@@ -96,7 +83,8 @@ def named_now(project: Project, name: str) -> VpsDeclaration:
     for vps in declarations.read(file).vps if file.exists() else ():
         if vps.full_name == name:
             return vps
-    return named(declarations.read_all(project), name)
+    [found] = declarations.read_all(project).named([name])
+    return found
 
 
 def require_known(

@@ -14,9 +14,9 @@ from hoster.mail import outbox
 if TYPE_CHECKING:
     from hoster.acts.reply import Clock
     from hoster.catalogue import Catalogue
+    from hoster.clients.notices import Collected
     from hoster.ledger import Ledger
     from hoster.project import Project
-    from hoster.wire.events import Collected
 
 Watch = Callable[[Iterator[events.Answer], int], Iterator[events.Answer]]
 """Hands on the answers as they come, of so many nodes: whoever looks on sees how many did."""

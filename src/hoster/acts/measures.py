@@ -19,6 +19,7 @@ from hoster.errors import RuleError
 from hoster.incidents.measures import KINDS, SEVERITIES, SUSPENSIONS
 from hoster.mail import outbox
 from hoster.problems import one_of
+from hoster.wire.measures import CUT, MeasureJob
 
 if TYPE_CHECKING:
     from hoster.acts.choice import Chosen
@@ -48,7 +49,7 @@ class Recorded(Reply):
         """Return it as the playbooks read it: for each node, what `hoster-node measures` does."""
         nodes: dict[str, list[dict[str, Any]]] = {}
         for node, one in self.wanted:
-            nodes.setdefault(node, []).append(job_of(one.measure))
+            nodes.setdefault(node, []).append(job_of(one.measure).as_json())
         return {
             "changed": any(one.changed for _, one in self.wanted),
             "nodes": [{"node": node, "measures": some} for node, some in nodes.items()],
@@ -269,16 +270,16 @@ def record(
     return Recorded(wanted, passed_over)
 
 
-def job_of(measure: Measure) -> dict[str, Any]:
-    """Return what a host node has to do about a measure, as `hoster-node measures` reads it."""
-    return {
-        "vps": measure.vps,
-        "measure": measure.id,
-        "kind": "quarantine",
-        "as": measure.name,
-        "lift": not measure.is_wanted,
-        "reason": f"{measure.kind}: {measure.ground}",
-    }
+def job_of(measure: Measure) -> MeasureJob:
+    """Return what a host node has to do about a measure."""
+    return MeasureJob(
+        vps=measure.vps,
+        kind=CUT,
+        name=measure.name,
+        lift=not measure.is_wanted,
+        reason=f"{measure.kind}: {measure.ground}",
+        measure=measure.id,
+    )
 
 
 def _seen(vps: str, situation: Situation) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from hoster.acts.choice import Names, named, named_now
+from hoster.acts.choice import Names, named_now
 from hoster.acts.deliver import mail_values
 from hoster.acts.measures import job_of
 from hoster.acts.reply import Reply
@@ -88,7 +88,7 @@ class Seen(Reply):
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
-        jobs = [job_of(one) for one in self.measures]
+        jobs = [job_of(one).as_json() for one in self.measures]
         return {"changed": self.changed, "measures": jobs, "now": self.now}
 
 
@@ -180,7 +180,8 @@ def _judge(
     """See of each whether it can be done, given that those before it are."""
     declared, judged = declarations.read_all(project), []
     for name in names:
-        one = _judge_one(catalogue, declared, ledger, named(declared, name), wish)
+        [vps] = declared.named([name])
+        one = _judge_one(catalogue, declared, ledger, vps, wish)
         declared = declared.replaced(one.new)
         judged.append(one)
     return judged

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator
 
-from hoster.acts.choice import Names, named
+from hoster.acts.choice import Names
 from hoster.acts.reply import Changed, Reply
 from hoster.engine import pulumi_cli
 from hoster.errors import RuleError
@@ -81,7 +81,7 @@ def terminate(
     with ledger.together(dry_run=dry_run):
         for name in vps:
             before = known.get(name)
-            lost = before.lost if before else _lost(catalogue, named(declared, name))
+            lost = before.lost if before else _lost(catalogue, *declared.named([name]))
             changed |= ledger.begin_termination(name, reason, note, lost, clock())
             endings.append(Ending(name, lost, not (before and before.finished_at)))
     return Terminating(changed, endings)

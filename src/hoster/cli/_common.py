@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+    from hoster.acts.change import Change
     from hoster.acts.reply import Reply
     from hoster.catalogue import Catalogue
+    from hoster.engine.rollout import Outcome
     from hoster.ledger import Ledger
     from hoster.project import Project
 
@@ -83,6 +85,14 @@ def ledger() -> Ledger:
     return Ledger.open(project().ledger_url)
 
 
+def change(ref: str | None) -> Change:
+    """Return the project beside what *ref* says of it, to be read as it is asked."""
+    from hoster.acts.change import Change
+
+    here = project()
+    return Change(here, ref, lambda: terminated(here))
+
+
 def terminated(project: Project) -> set[str]:
     """Return the VPSs whose termination is on record; none where there is no ledger here."""
     from hoster.ledger import Ledger
@@ -101,6 +111,11 @@ def counted(number: int, what: str) -> str:
 def say(text: str) -> None:
     """Tell a person something; standard output stays for data."""
     click.echo(text, err=True)
+
+
+def say_outcome(outcome: Outcome) -> None:
+    """Tell what became of one stack among many."""
+    say(f"{outcome.client}: {outcome.result} ({outcome.seconds:.1f} s)")
 
 
 def print_json(data: Any) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from hoster.project import ENDED_VARIABLE
 from hoster.project.files import write
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from filelock import FileLock
 
@@ -230,45 +231,52 @@ def _patiently(
     project: Project, client: str, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> str:
     """Run a command on a stack that somebody else may be working on."""
-    suspected: Collection[str] = ()
-    recovery = _recovery(project, client)
     at_once = Retrying(
         retry=retry_if_exception_type(_VanishedError),
         stop=stop_after_attempt(VANISHED_ATTEMPTS),
         reraise=True,
     )
+    command = partial(
+        at_once,
+        _pulumi,
+        project,
+        *arguments,
+        "--non-interactive",
+        seconds=DEPLOY_SECONDS,
+        environment=environment,
+    )
     with ExitStack() as alone:
-
-        def attempt() -> str:
-            nonlocal suspected
-            try:
-                return at_once(
-                    _pulumi,
-                    project,
-                    *arguments,
-                    "--non-interactive",
-                    seconds=DEPLOY_SECONDS,
-                    environment=environment,
-                )
-            except _LockedError as error:
-                left = _left_behind(str(error))
-                # `pulumi cancel` takes away whatever lock there is then. One that was there after
-                # its process had gone keeps out everybody else, so that it can be no other; who
-                # ended in good order had taken theirs away.
-                if left and left == suspected:
-                    _pulumi(project, "cancel", "--yes", "--stack", client)
-                elif left:
-                    alone.enter_context(recovery)
-                suspected = left
-                raise
-
         return Retrying(
             retry=retry_if_exception_type(_LockedError),
             stop=stop_after_delay(LOCKED_SECONDS),
             # Two that met would meet again and again if both waited just as long.
             wait=wait_random(0.5, 2),
             reraise=True,
-        )(attempt)
+        )(_Patience(project, client, alone).attempt, command)
+
+
+class _Patience:
+    """What was seen of a stack's lock so far; *alone* holds what keeps out a second remover."""
+
+    def __init__(self, project: Project, client: str, alone: ExitStack) -> None:
+        self._project, self._client, self._alone = project, client, alone
+        self._recovery = _recovery(project, client)
+        self._suspected: Collection[str] = ()
+
+    def attempt(self, command: Callable[[], str]) -> str:
+        try:
+            return command()
+        except _LockedError as error:
+            left = _left_behind(str(error))
+            # `pulumi cancel` takes away whatever lock there is then. One that was there after
+            # its process had gone keeps out everybody else, so that it can be no other; who
+            # ended in good order had taken theirs away.
+            if left and left == self._suspected:
+                _pulumi(self._project, "cancel", "--yes", "--stack", self._client)
+            elif left:
+                self._alone.enter_context(self._recovery)
+            self._suspected = left
+            raise
 
 
 def _recovery(project: Project, client: str) -> FileLock:

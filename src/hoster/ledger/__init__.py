@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, or_, select, update
 
 from hoster.clients.contact import Client
+from hoster.clients.notices import Collected, notice
 from hoster.errors import ConfigurationError, RuleError
 from hoster.ledger._announcements import Announcements, Told
 from hoster.ledger._engine import forget
@@ -18,7 +19,7 @@ from hoster.ledger._session import FAILED, QUEUED, SENT, actor, client_row, note
 from hoster.ledger._systems import Systems, require_unseen
 from hoster.ledger.tables import AccessCodeRow, ClientRow, MailRow, NodeEventRow, ReleasedAddressRow
 from hoster.orders.access import AccessCodes, generate
-from hoster.wire.events import Collected, NodeEvent, notice
+from hoster.wire.events import NodeEvent
 
 __all__ = [
     "FAILED",
@@ -334,7 +335,7 @@ class Ledger(Measures, Systems, Announcements, Proofs):
             new = [event for event in events if event.number > last]
             mails, unknown = _notices(session, new, now)
             session.add_all(
-                NodeEventRow(node=node, collected_at=now, **event.model_dump()) for event in new
+                NodeEventRow(node=node, collected_at=now, **asdict(event)) for event in new
             )
             if dry_run:
                 session.rollback()
@@ -393,9 +394,7 @@ def _notices(
 
 
 def _kept(row: NodeEventRow) -> KeptEvent:
-    event = NodeEvent.model_construct(
-        **{name: getattr(row, name) for name in NodeEvent.model_fields}
-    )
+    event = NodeEvent(**{field.name: getattr(row, field.name) for field in fields(NodeEvent)})
     return KeptEvent(row.node, event, row.collected_at)
 
 

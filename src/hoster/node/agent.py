@@ -15,8 +15,16 @@ from hoster.node.kernel import guarantee, netlink, vps_elements
 from hoster.node.kernel.netlink import Counter, Quota
 from hoster.node.store import Known, Measure
 from hoster.wire.errors import NodeError
+from hoster.wire.events import (
+    QUOTA_LEVELS,
+    EventKind,
+    QuotaDetails,
+    measure_lifted,
+    quota_reached,
+)
+from hoster.wire.measures import CUT, THROTTLE
+from hoster.wire.metadata import vps_of_domain
 from hoster.wire.names import tap_name
-from hoster.wire.vps import vps_of_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -117,11 +125,13 @@ class Agent:
         cycle = cycles.cycle_start(vps.anchor, vps.timezone, now)
         if known is None or known.vps.full_name != vps.full_name:
             minor = known.class_minor if known else self._store.free_class()
-            self._store.append(now, "vps-new", vps.full_name, ipv4=str(vps.ipv4), plan=vps.plan)
+            self._store.append(
+                now, EventKind.VPS_NEW, vps.full_name, ipv4=str(vps.ipv4), plan=vps.plan
+            )
             return Known(vps, minor, True, now, cycle, 0, 0)
         if vps.plan != known.vps.plan:
             plans = {"before": known.vps.plan, "plan": vps.plan}
-            self._store.append(now, "plan-changed", vps.full_name, **plans)
+            self._store.append(now, EventKind.PLAN_CHANGED, vps.full_name, **plans)
         known = replace(known, vps=vps, running=True, started_at=now)
         return replace(known, used_bytes=self._used(known))
 
@@ -146,7 +156,7 @@ class Agent:
             self._enforce(known)
             self._drop_counts(known)
             self._store.forget(vps.tap)
-            self._store.append(self._clock(), "vps-forgotten", vps.full_name, **details)
+            self._store.append(self._clock(), EventKind.VPS_FORGOTTEN, vps.full_name, **details)
         return Outcome(changed=True, subject=vps.full_name, text=f"{vps.ipv4} is nobody's here")
 
     def _ended(self, named: str, ipv4: IPv4Address | None) -> Known | None:
@@ -205,10 +215,12 @@ class Agent:
                 return Outcome(
                     changed=False, subject=known.vps.full_name, text=f"not {_said(kind, detail)}"
                 )
-            if kind == "quarantine":
+            if kind == CUT:
                 self._pass_over_refusals(known.vps.tap)
             self._change_measures(known, kept)
-            self._store.append(self._clock(), f"{kind}-lifted", known.vps.full_name, detail=detail)
+            self._store.append(
+                self._clock(), measure_lifted(kind), known.vps.full_name, detail=detail
+            )
         return Outcome(
             changed=True, subject=known.vps.full_name, text=f"no longer {_said(kind, detail)}"
         )
@@ -351,7 +363,7 @@ class Agent:
         except KernelError as error:
             reason = str(error)
         self._restored()
-        self._store.append(self._clock(), "rules-restored", "", reason=reason)
+        self._store.append(self._clock(), EventKind.RULES_RESTORED, "", reason=reason)
         return True, guarantee.classes(config)
 
     def _turned(
@@ -368,7 +380,7 @@ class Agent:
                 turned[tap] = self._started(vps)
                 self._store.put(turned[tap])  # so that the next new one gets another class
                 if before is None or not before.running:
-                    self._store.append(now, "vps-repaired", vps.full_name)
+                    self._store.append(now, EventKind.VPS_REPAIRED, vps.full_name)
         if domains is not None:
             for tap, one in turned.items():
                 if one.running and tap not in domains and self._is_gone(one, now):
@@ -399,21 +411,23 @@ class Agent:
         if began <= one.cycle_start:  # a clock that was set back begins no cycle again
             return one
         details = {"bytes": one.used_bytes, "from": one.cycle_start.isoformat()}
-        self._store.append(now, "cycle-ended", vps.full_name, **details, to=began.isoformat())
-        if one.told_percent == max(quota.LEVELS):
-            self._store.append(now, "quota-throttle-lifted", vps.full_name, **_quota(one))
+        self._store.append(
+            now, EventKind.CYCLE_ENDED, vps.full_name, **details, to=began.isoformat()
+        )
+        if one.told_percent == max(QUOTA_LEVELS):
+            self._store.append(now, EventKind.THROTTLE_LIFTED, vps.full_name, **_quota(one))
         return replace(one, cycle_start=began, used_bytes=0, told_percent=0)
 
     def _told(self, one: Known) -> Known:
         reached = quota.level_reached(one.used_bytes, one.vps.traffic_bytes)
-        for level in quota.LEVELS:
+        for level in QUOTA_LEVELS:
             if one.told_percent < level <= reached:
                 self._store.append(
-                    self._clock(), f"quota-{level}", one.vps.full_name, **_quota(one)
+                    self._clock(), quota_reached(level), one.vps.full_name, **_quota(one)
                 )
-        if reached < one.told_percent == max(quota.LEVELS):  # a larger plan
+        if reached < one.told_percent == max(QUOTA_LEVELS):  # a larger plan
             self._store.append(
-                self._clock(), "quota-throttle-lifted", one.vps.full_name, **_quota(one)
+                self._clock(), EventKind.THROTTLE_LIFTED, one.vps.full_name, **_quota(one)
             )
         return replace(one, told_percent=reached)
 
@@ -454,24 +468,24 @@ class Agent:
             if one and one.enforced.measures.quarantined:
                 self._store.keep_refusal(tap, packets, at)  # refused for another reason
                 continue
-            kind = "spoof-refused" if one and one.running else "unknown-tap"
+            kind = EventKind.SPOOF_REFUSED if one and one.running else EventKind.UNKNOWN_TAP
             subject = one.vps.full_name if one else tap
             self._store.append(now, kind, subject, tap=tap, packets=fresh)
             self._store.keep_refusal(tap, packets, now)
 
 
-def _quota(one: Known) -> dict[str, object]:
+def _quota(one: Known) -> QuotaDetails:
     """Return what the client is told of its quota, and of which cycle."""
     vps = one.vps
-    return {
-        "ipv4": str(vps.ipv4),
-        "timezone": vps.timezone,
-        "bytes": one.used_bytes,
-        "quota_bytes": vps.traffic_bytes,
-        "throttle_mbit_s": vps.throttle_mbit_s,
-        "cycle_start": one.cycle_start.isoformat(),
-        "cycle_end": cycles.cycle_end(vps.anchor, vps.timezone, one.cycle_start).isoformat(),
-    }
+    return QuotaDetails(
+        ipv4=str(vps.ipv4),
+        timezone=vps.timezone,
+        bytes=one.used_bytes,
+        quota_bytes=vps.traffic_bytes,
+        throttle_mbit_s=vps.throttle_mbit_s,
+        cycle_start=one.cycle_start.isoformat(),
+        cycle_end=cycles.cycle_end(vps.anchor, vps.timezone, one.cycle_start).isoformat(),
+    )
 
 
 def _current() -> Elements:
@@ -513,4 +527,4 @@ def _alike(one: Known, other: Known) -> bool:
 
 
 def _said(kind: str, detail: str) -> str:
-    return {"quarantine": "quarantined", "throttle": "throttled"}.get(kind, f"closed for {detail}")
+    return {CUT: "quarantined", THROTTLE: "throttled"}.get(kind, f"closed for {detail}")

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from hoster.catalogue import Name, Value, pinned
+from hoster.errors import ConfigurationError
 from hoster.orders.ssh_keys import checked
+from hoster.problems import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from hoster.problems import Problem
@@ -132,6 +134,20 @@ class Declarations:
     def find(self, full_name: str) -> VpsDeclaration | None:
         """Return the VPS of that name, or None."""
         return next((vps for vps in self if vps.full_name == full_name), None)
+
+    def named(self, full_names: Iterable[str]) -> list[VpsDeclaration]:
+        """Return the VPSs of those names, in their order.
+
+        Raises:
+            ConfigurationError: one of them is not declared; near names are told.
+        """
+        known = {vps.full_name: vps for vps in self}
+        found = []
+        for name in full_names:
+            if name not in known:
+                raise ConfigurationError(f"no VPS {name} is declared{near(name, known)}")
+            found.append(known[name])
+        return found
 
     def replaced(self, vps: VpsDeclaration) -> Declarations:
         """Return them with *vps* in the place of the VPS of that name."""

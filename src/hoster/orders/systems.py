@@ -99,13 +99,7 @@ def reinstalled(
     name = image or vps.image_name
     if name not in catalogue.images:
         raise ConfigurationError(f"unknown image {name}{near(name, catalogue.images)}")
-    if vps.former_disk:
-        raise RuleError(
-            f"{vps.full_name} still has the disk of its former installation "
-            f"{vps.former_disk.installation}",
-            remedy="Its client reads it: when it may go, "
-            f"ansible-playbook playbooks/erase-former-disks.yml -e vps={vps.full_name}",
-        )
+    _require_no_former_disk(vps)
     placement.judge_reinstall(catalogue, declared, vps)
     former = FormerDisk(
         installation=vps.installation,
@@ -120,6 +114,16 @@ def reinstalled(
             "former_disk": former,
         }
     )
+
+
+def _require_no_former_disk(vps: VpsDeclaration) -> None:
+    if vps.former_disk:
+        raise RuleError(
+            f"{vps.full_name} still has the disk of its former installation "
+            f"{vps.former_disk.installation}",
+            remedy="Its client reads it: when it may go, "
+            f"ansible-playbook playbooks/erase-former-disks.yml -e vps={vps.full_name}",
+        )
 
 
 def gone_back(vps: VpsDeclaration, reinstall: Reinstall) -> VpsDeclaration:

@@ -56,16 +56,14 @@ def read_sound(project: Project) -> Declarations:
     Raises:
         ConfigurationError: one of them is not valid: its address and its room would be overlooked.
     """
-    declared = read_all(project)
-    require_sound(declared)
-    return declared
+    return require_sound(read_all(project))
 
 
-def require_sound(declared: Declarations) -> None:
-    """See that nothing of what was read is overlooked.
+def require_sound(declared: Declarations) -> Declarations:
+    """Return *declared*, for a choice that has to know them all.
 
     Raises:
-        ConfigurationError: a declaration is not valid: its address and its room would be.
+        ConfigurationError: one of them is not valid: its address and its room would be overlooked.
     """
     lines = [
         f"{problem.file}:{yaml_files.line_of(problem.file, problem.keys)}: {problem.text}"
@@ -77,6 +75,7 @@ def require_sound(declared: Declarations) -> None:
             "\n".join(lines),
             remedy="Mend this first; nothing was written. `hoster check` judges all.",
         )
+    return declared
 
 
 def read(file: Path) -> ClientDeclarations:

@@ -18,10 +18,12 @@ from hoster.project.inventory import load_catalogue
 from hoster.stack.first_boot import Network
 from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
 from hoster.wire import names
-from hoster.wire.metadata import VpsMetadata, metadata_xml
+from hoster.wire.metadata import metadata_xml
+from hoster.wire.vps import Vps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ipaddress import IPv4Address
 
     from hoster.catalogue import Catalogue, Plan
     from hoster.orders.declarations import VpsDeclaration
@@ -129,7 +131,11 @@ def _arguments(
         memory_mib=plan.memory_mib,
         network=network,
         tap=names.tap_name(vps.ipv4),
-        metadata=metadata_xml(_metadata(vps, plan, network, policy.timezone)),
+        metadata=metadata_xml(
+            _wired(vps, plan, network.gateway, policy.timezone),
+            location=vps.location,
+            prefix_length=network.address.network.prefixlen,
+        ),
         user=catalogue.images[vps.image_name].default_user,
         ssh_keys=vps.ssh_keys,
         password_hash=access.apply(lambda hashes: _hash_of(hashes, vps)),
@@ -164,22 +170,19 @@ def _network(vps: VpsDeclaration, catalogue: Catalogue) -> Network:
     )
 
 
-def _metadata(vps: VpsDeclaration, plan: Plan, network: Network, timezone: str) -> VpsMetadata:
-    return VpsMetadata(
+def _wired(vps: VpsDeclaration, plan: Plan, gateway: IPv4Address, timezone: str) -> Vps:
+    return Vps(
         client=vps.client,
         name=vps.name,
         plan=vps.plan,
-        location=vps.location,
-        address=network.address,
-        gateway=network.gateway,
-        mac=network.mac,
-        tap=names.tap_name(vps.ipv4),
+        ipv4=vps.ipv4,
         guaranteed_mbit_s=plan.guaranteed_mbit_s,
         ceiling_mbit_s=plan.ceiling_mbit_s,
         throttle_mbit_s=plan.throttle_mbit_s,
         traffic_bytes=plan.traffic_bytes,
-        cycle_anchor=vps.since,
+        anchor=vps.since,
         timezone=timezone,
+        gateway=gateway,
     )
 
 

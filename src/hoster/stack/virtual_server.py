@@ -129,7 +129,7 @@ class VirtualServer(pulumi.ComponentResource):
 
         return libvirt.CloudInitDisk(
             disks.instance(f"{name}-seed", args.facts.installation),
-            name=f"{args.instance}.seed.iso",
+            name=disks.seed(args.domain, args.facts.installation),
             pool=args.storage_pool,
             user_data=args.password_hash.apply(user_data),
             meta_data=first_boot.meta_data(instance_id=args.instance, hostname=args.hostname),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hoster_lab.agent_node import Node, Probe, Standing, Station
+from hoster_lab.agent_node import Node, Standing
+from hoster_lab.in_process import Probe, Station
 from hoster_lab.traffic import DB, STRANGER, WEB, write_rules
 from hoster_lab.wire import INBOUND, UPLINK, wire
 

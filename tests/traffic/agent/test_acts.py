@@ -18,14 +18,13 @@ from hoster.wire.errors import NodeError
 from hoster_lab.agent_node import (
     BUCKET_BYTES,
     MAIL,
-    PATIENCE_SECONDS,
     SHOP,
     Node,
     conversation,
-    hears,
     throttled_packets,
     vps_of,
 )
+from hoster_lab.in_process import PATIENCE_SECONDS, hears
 from hoster_lab.traffic import DB, WEB
 from hoster_lab.wire import INBOUND
 

@@ -19,12 +19,10 @@ from hoster_lab.agent_node import (
     NOW,
     Node,
     conversation,
-    hears,
-    inside,
     throttled_packets,
-    until,
     vps_of,
 )
+from hoster_lab.in_process import hears, inside, until
 from hoster_lab.traffic import DB, WEB
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from hoster.node.agent import GRACE, SAID_EVERY
 from hoster.node.kernel import netlink
 from hoster.node.kernel.netlink import Element, Quota, Transaction
 from hoster.node.kernel.vps_elements import FILTER
-from hoster_lab.agent_node import NOW, Node, frame, inside, newcomer, vps_of
+from hoster_lab.agent_node import NOW, Node, newcomer, vps_of
+from hoster_lab.in_process import frame, inside
 from hoster_lab.traffic import DB, STRANGER, WEB
 from hoster_lab.wire import INBOUND, UPLINK, Rented
 

@@ -13,7 +13,8 @@ from hoster.node.errors import KernelError
 from hoster.node.kernel import netlink, vps_elements
 from hoster.node.kernel.netlink import Element, Transaction
 from hoster.node.kernel.vps_elements import FILTER, Enforced, Measures
-from hoster_lab.agent_node import CHANGED, SHOP, Node, inside, killed_before, uncounted, vps_of
+from hoster_lab.agent_node import CHANGED, SHOP, Node, killed_before, uncounted, vps_of
+from hoster_lab.in_process import inside
 from hoster_lab.traffic import DB, STRANGER, WEB
 
 if TYPE_CHECKING:
