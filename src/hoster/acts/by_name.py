@@ -7,7 +7,7 @@ clock, the chosen VPSs), what comes by keyword are its arguments, each with its 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -57,7 +57,7 @@ _HANDED_IN = ("Project", "Catalogue", "Ledger", "Clock", "Chosen")
 
 
 def perform(
-    name: str, given: Mapping[str, Any], project: Project, clock: Clock, *, dry_run: bool = False
+    name: str, given: dict[str, Any], project: Project, clock: Clock, *, dry_run: bool = False
 ) -> Reply:
     """Do the act *name* with the arguments *given*, and return what it says.
 
@@ -81,14 +81,14 @@ def perform(
         return act(*(getattr(hands, one) for one in handed), **arguments)
 
 
-def _checked(name: str, act: Act, given: Mapping[str, Any], project: Project) -> dict[str, Any]:
+def _checked(name: str, act: Act, given: dict[str, Any], project: Project) -> dict[str, Any]:
     """Return the arguments, each as the act takes it."""
     model = _model(act)
     try:
-        checked = model.model_validate(dict(given))
+        checked = model.model_validate(given)
     except ValidationError as error:
         found = problems_of(project.root, (), error, list(model.model_fields))
-        reasons = "; ".join(f"{problem.key}: {problem.text}" for problem in found)
+        reasons = "; ".join(f"{problem.key or 'arguments'}: {problem.text}" for problem in found)
         raise ConfigurationError(f"{name}: {reasons}") from None
     return {field: getattr(checked, field) for field in checked.model_fields_set}
 

@@ -23,6 +23,10 @@ class Reply(ABC):
         """Return what people should know besides, a line each."""
         return []
 
+    def lines(self) -> list[str]:
+        """Return it for people, where it is a table."""
+        return []
+
 
 @dataclass(frozen=True)
 class Changed(Reply):
