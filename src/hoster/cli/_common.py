@@ -85,6 +85,12 @@ def ledger() -> Ledger:
     return Ledger.open(project().ledger_url)
 
 
+def act(do: Callable[..., _Value], *handed: Any, **given: Any) -> _Value:
+    """Do an act: it gets what is *handed* in, the ledger, the clock, and what is *given*."""
+    with ledger() as opened:
+        return do(*handed, opened, clock, **given)
+
+
 def change(ref: str | None) -> Change:
     """Return the project beside what *ref* says of it, to be read as it is asked."""
     from hoster.acts.change import Change

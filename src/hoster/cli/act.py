@@ -24,7 +24,7 @@ def _on_vpss(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--image", "images", help="All VPSs with this operating system, or several.")
     @wraps(command)
     def chosen(names: tuple[str, ...], nodes: str | None, images: str | None, **rest: Any) -> None:
-        command(_chosen(names, nodes, images), **rest)
+        command(chosen=_chosen(names, nodes, images), **rest)
 
     return chosen
 
@@ -63,7 +63,7 @@ def act() -> None:
 @click.option("--hours", type=click.FloatRange(min=0), help="How long it is expected to last.")
 @click.option("--reinstall", is_flag=True, help="A reinstall is required (C7.4).")
 @_common.dry_run
-def quarantine(chosen: Chosen, **options: Any) -> None:
+def quarantine(**options: Any) -> None:
     """Open an incident for each VPS, and want its quarantine (C6.1, C7.2, C7.4).
 
     \b
@@ -72,9 +72,7 @@ def quarantine(chosen: Chosen, **options: Any) -> None:
     """
     from hoster.acts import measures
 
-    with _common.ledger() as ledger:
-        recorded = measures.quarantine(ledger, _common.clock, chosen, **options)
-    _common.print_reply(recorded)
+    _common.print_reply(_common.act(measures.quarantine, **options))
 
 
 @act.command()
@@ -82,7 +80,7 @@ def quarantine(chosen: Chosen, **options: Any) -> None:
 @click.option("--incident", type=int, help="Which one, where several are open.")
 @click.option("--override", default="", help="Why, where the policy refuses it.")
 @_common.dry_run
-def reconnect(chosen: Chosen, **options: Any) -> None:
+def reconnect(**options: Any) -> None:
     """Want the end of a quarantine whose problem was corrected (C6.2).
 
     \b
@@ -91,10 +89,7 @@ def reconnect(chosen: Chosen, **options: Any) -> None:
     """
     from hoster.acts import measures
 
-    catalogue = _common.catalogue()
-    with _common.ledger() as ledger:
-        recorded = measures.reconnect(catalogue, ledger, _common.clock, chosen, **options)
-    _common.print_reply(recorded)
+    _common.print_reply(_common.act(measures.reconnect, _common.catalogue(), **options))
 
 
 @act.command()
@@ -102,7 +97,7 @@ def reconnect(chosen: Chosen, **options: Any) -> None:
 @click.option("--reason", type=click.Choice(list(SUSPENSIONS)), required=True)
 @click.option("--note", default="", help="For the record: an invoice, a file number.")
 @_common.dry_run
-def suspend(chosen: Chosen, **options: Any) -> None:
+def suspend(**options: Any) -> None:
     """Want a suspension for a reason; reasons stack (C7.1, C7.7, C15.1).
 
     \b
@@ -111,9 +106,7 @@ def suspend(chosen: Chosen, **options: Any) -> None:
     """
     from hoster.acts import measures
 
-    with _common.ledger() as ledger:
-        recorded = measures.suspend(ledger, _common.clock, chosen, **options)
-    _common.print_reply(recorded)
+    _common.print_reply(_common.act(measures.suspend, **options))
 
 
 @act.command()
@@ -121,7 +114,7 @@ def suspend(chosen: Chosen, **options: Any) -> None:
 @click.option("--reason", type=click.Choice(list(SUSPENSIONS)), required=True)
 @click.option("--note", default="", help="For the record: a payment, a file number.")
 @_common.dry_run
-def resume(chosen: Chosen, **options: Any) -> None:
+def resume(**options: Any) -> None:
     """Want the end of the suspension for one reason, and of no other (C15.1).
 
     \b
@@ -130,9 +123,7 @@ def resume(chosen: Chosen, **options: Any) -> None:
     """
     from hoster.acts import measures
 
-    with _common.ledger() as ledger:
-        recorded = measures.resume(ledger, _common.clock, chosen, **options)
-    _common.print_reply(recorded)
+    _common.print_reply(_common.act(measures.resume, **options))
 
 
 @act.command("proofs")
@@ -146,9 +137,7 @@ def enforce_proofs(dry_run: bool) -> None:
     """
     from hoster.acts import proofs
 
-    with _common.ledger() as ledger:
-        recorded = proofs.enforce(_common.project(), ledger, _common.clock, dry_run=dry_run)
-    _common.print_reply(recorded)
+    _common.print_reply(_common.act(proofs.enforce, _common.project(), dry_run=dry_run))
 
 
 @act.command()
@@ -178,10 +167,7 @@ def done(numbers: tuple[int, ...]) -> None:
     """
     from hoster.acts import measures
 
-    catalogue = _common.catalogue()
-    with _common.ledger() as ledger:
-        confirmed = measures.confirm(catalogue, ledger, _common.clock, measures=numbers)
-    _common.print_reply(confirmed)
+    _common.print_reply(_common.act(measures.confirm, _common.catalogue(), measures=numbers))
 
 
 for _command in act_lifecycle.COMMANDS:

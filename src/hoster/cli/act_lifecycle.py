@@ -41,9 +41,7 @@ def reinstall(**options: Any) -> None:
     from hoster.acts import reinstall as act
 
     project, catalogue = _common.project(), _common.catalogue()
-    with _common.ledger() as ledger:
-        reply = act.reinstall(project, catalogue, ledger, _common.clock, **options)
-    _common.print_reply(reply)
+    _common.print_reply(_common.act(act.reinstall, project, catalogue, **options))
 
 
 @click.command("give-up")
@@ -58,9 +56,7 @@ def give_up(vps: tuple[str, ...], dry_run: bool) -> None:
     """
     from hoster.acts import reinstall as act
 
-    with _common.ledger() as ledger:
-        reply = act.give_up(_common.project(), ledger, _common.clock, vps=vps, dry_run=dry_run)
-    _common.print_reply(reply)
+    _common.print_reply(_common.act(act.give_up, _common.project(), vps=vps, dry_run=dry_run))
 
 
 @click.command()
@@ -78,9 +74,7 @@ def seen(number: int) -> None:
     from hoster.acts import reinstall as act
 
     project, catalogue = _common.project(), _common.catalogue()
-    with _common.ledger() as ledger:
-        reply = act.seen(project, catalogue, ledger, _common.clock, reinstall=number)
-    _common.print_reply(reply)
+    _common.print_reply(_common.act(act.seen, project, catalogue, reinstall=number))
 
 
 @click.command()
@@ -95,12 +89,10 @@ def reinstalled(number: int, measures: tuple[int, ...]) -> None:
     """
     from hoster.acts import reinstall as act
 
-    project, catalogue, clock = _common.project(), _common.catalogue(), _common.clock
-    with _common.ledger() as ledger:
-        reply = act.hand_over(
-            project, catalogue, ledger, clock, reinstall=number, measures=measures
-        )
-    _common.print_reply(reply)
+    project, catalogue = _common.project(), _common.catalogue()
+    _common.print_reply(
+        _common.act(act.hand_over, project, catalogue, reinstall=number, measures=measures)
+    )
 
 
 @click.command()
@@ -119,10 +111,9 @@ def erase(vps: tuple[str, ...], due: bool, dry_run: bool) -> None:
 
     if not (vps or due):
         raise click.UsageError("name VPSs, as in acme/web, or say --due")
-    project, clock = _common.project(), _common.clock
-    with _common.ledger() as ledger:
-        reply = act.erase(project, ledger, clock, vps=vps, due=due, dry_run=dry_run)
-    _common.print_reply(reply)
+    _common.print_reply(
+        _common.act(act.erase, _common.project(), vps=vps, due=due, dry_run=dry_run)
+    )
 
 
 @click.command()
@@ -140,9 +131,7 @@ def terminate(**options: Any) -> None:
     from hoster.acts import terminate as act
 
     project, catalogue = _common.project(), _common.catalogue()
-    with _common.ledger() as ledger:
-        reply = act.terminate(project, catalogue, ledger, _common.clock, **options)
-    _common.print_reply(reply)
+    _common.print_reply(_common.act(act.terminate, project, catalogue, **options))
 
 
 @click.command()
@@ -172,10 +161,7 @@ def terminated(vps: tuple[str, ...]) -> None:
     """
     from hoster.acts import terminate as act
 
-    catalogue = _common.catalogue()
-    with _common.ledger() as ledger:
-        reply = act.terminated(catalogue, ledger, _common.clock, vps=vps)
-    _common.print_reply(reply)
+    _common.print_reply(_common.act(act.terminated, _common.catalogue(), vps=vps))
 
 
 COMMANDS = (reinstall, give_up, seen, reinstalled, erase, terminate, remove, terminated)

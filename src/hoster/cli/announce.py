@@ -75,9 +75,8 @@ def maintenance(nodes: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """
     from hoster.acts import announce as act
 
-    project, catalogue, clock = _common.project(), _common.catalogue(), _common.clock
-    with _common.ledger() as ledger:
-        announced = act.maintenance(project, catalogue, ledger, clock, node=nodes, **options)
+    project, catalogue = _common.project(), _common.catalogue()
+    announced = _common.act(act.maintenance, project, catalogue, node=nodes, **options)
     _tell(announced, as_json=as_json)
 
 
@@ -96,9 +95,8 @@ def update(as_json: bool, **options: Any) -> None:
     """
     from hoster.acts import announce as act
 
-    project, catalogue, clock = _common.project(), _common.catalogue(), _common.clock
-    with _common.ledger() as ledger:
-        announced = act.update(project, catalogue, ledger, clock, **options)
+    project, catalogue = _common.project(), _common.catalogue()
+    announced = _common.act(act.update, project, catalogue, **options)
     _tell(announced, as_json=as_json)
 
 
@@ -115,9 +113,7 @@ def remind(number: int, dry_run: bool, as_json: bool) -> None:
     """
     from hoster.acts import announce as act
 
-    catalogue, clock = _common.catalogue(), _common.clock
-    with _common.ledger() as ledger:
-        announced = act.remind(catalogue, ledger, clock, number=number, dry_run=dry_run)
+    announced = _common.act(act.remind, _common.catalogue(), number=number, dry_run=dry_run)
     _tell(announced, as_json=as_json)
 
 

@@ -92,8 +92,7 @@ def edit(name: str, dry_run: bool, as_json: bool, **fields: str | None) -> None:
     from hoster.acts import clients
 
     details = {field: value or None for field, value in fields.items() if value is not None}
-    with _common.ledger() as ledger:
-        edited = clients.edit(ledger, _common.clock, name=name, details=details, dry_run=dry_run)
+    edited = _common.act(clients.edit, name=name, details=details, dry_run=dry_run)
     if as_json:
         _common.print_json(edited.as_json())
     else:

@@ -38,9 +38,8 @@ def collect(as_json: bool, **options: Any) -> None:
     from hoster.acts import collect as act
     from hoster.errors import ExitCode
 
-    project, catalogue, clock = _common.project(), _common.catalogue(), _common.clock
-    with _common.ledger() as ledger:
-        collection = act.collect(project, catalogue, ledger, clock, watch=_counted, **options)
+    project, catalogue = _common.project(), _common.catalogue()
+    collection = _common.act(act.collect, project, catalogue, watch=_counted, **options)
     if as_json:
         _common.print_json(collection.as_json())
     else:

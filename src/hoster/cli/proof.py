@@ -34,8 +34,7 @@ def proof(ctx: click.Context, overdue: bool, every: bool, as_json: bool) -> None
         return
     from hoster.acts import proofs
 
-    with _common.ledger() as ledger:
-        found = proofs.listed(ledger, _common.clock, overdue=overdue, every=every)
+    found = _common.act(proofs.listed, overdue=overdue, every=every)
     rows = [one.as_json() for one in found]
     if as_json:
         _common.print_json({"proofs": rows})
@@ -58,9 +57,7 @@ def demand(as_json: bool, **options: Any) -> None:
     """
     from hoster.acts import proofs
 
-    catalogue = _common.catalogue()
-    with _common.ledger() as ledger:
-        reply = proofs.demand(catalogue, ledger, _common.clock, **options)
+    reply = _common.act(proofs.demand, _common.catalogue(), **options)
     _tell(reply, as_json=as_json, dry_run=options["dry_run"])
 
 
@@ -80,9 +77,7 @@ def settle(as_json: bool, **options: Any) -> None:
     """
     from hoster.acts import proofs
 
-    catalogue = _common.catalogue()
-    with _common.ledger() as ledger:
-        reply = proofs.settle(catalogue, ledger, _common.clock, **options)
+    reply = _common.act(proofs.settle, _common.catalogue(), **options)
     _tell(reply, as_json=as_json, dry_run=options["dry_run"])
 
 
