@@ -151,10 +151,11 @@ def start(container: str, plug: Callable[[State], None]) -> State:
     run(["podman", "start", container])
     plug(state(container))
     deadline = time.monotonic() + READY_SECONDS
-    ask = ["podman", "exec", container, "systemctl", "is-system-running"]
+    # To ask again and again would take longer than the boot; it only refuses before D-Bus is up.
+    ask = ["podman", "exec", container, "systemctl", "is-system-running", "--wait"]
     answer = ""
     while time.monotonic() < deadline:
-        answer = run(ask, check=False).stdout.strip()
+        answer = run(ask, check=False, timeout=READY_SECONDS).stdout.strip()
         if answer in {"running", "degraded"}:
             return state(container)
         time.sleep(0.2)

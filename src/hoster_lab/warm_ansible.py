@@ -7,14 +7,12 @@ anew. The settings of Ansible are those of the environment that the first proces
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -26,22 +24,19 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _LOAD_SECONDS = 120.0
-PLUGINS = {
-    "action": ("hoster", "command", "copy", "template", "debug", "assert", "add_host", "set_fact"),
-    "filter": ("bool",),
-    "inventory": ("hoster_vps", "host_list", "yaml"),
-    "strategy": ("linear",),
-    "test": ("match",),
-}
-"""Those that playbooks use, by kind."""
 
 
 class WarmAnsible:
-    """The process that is forked; *environment* is what it and each run start with."""
+    """The process that is forked: *program*, with an *environment* that each run has, too.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    For each line of JSON it prints a fork's process id, then its exit code. A line has the words
+    after ``ansible-playbook`` (``argv``), what the environment has besides (``more``), and the
+    files for output and errors (``files``).
+    """
+
+    def __init__(self, program: Path, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, str(program)],
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -92,51 +87,3 @@ class WarmAnsible:
         stream: Any = self._process.stdout
         ready, _, _ = select.select([stream], [], [], timeout)
         return str(stream.readline(), "ascii") if ready else ""
-
-
-def main() -> None:
-    """Load, then fork for each line of the input; answer with the fork's number and exit code."""
-    from ansible.cli.playbook import PlaybookCLI
-
-    _load_plugins()
-    gc.freeze()  # what is loaded is shared by all
-    for line in sys.stdin:
-        asked = json.loads(line)
-        pid = os.fork()
-        if not pid:
-            _become(asked)
-            PlaybookCLI.cli_executor(["ansible-playbook", *asked["argv"]])
-        sys.stdout.write(f"{pid}\n")
-        sys.stdout.flush()
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        sys.stdout.write(f"{code}\n")
-        sys.stdout.flush()
-
-
-def _load_plugins() -> None:
-    """Load what a run would, so that Ansible finds it loaded."""
-    from ansible.plugins import loader
-
-    loader.init_plugin_loader()
-    for kind, names in PLUGINS.items():
-        for name in names:
-            getattr(loader, f"{kind}_loader").get(name, class_only=True)
-    for kind in ("become", "callback", "connection", "shell", "vars"):
-        list(getattr(loader, f"{kind}_loader").all(class_only=True))
-    # A run does that again.
-    warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
-
-
-def _become(asked: dict[str, Any]) -> None:
-    """Be a process as a shell starts one: with its own input, output and environment."""
-    os.environ.update(asked["more"])
-    files = [
-        (os.devnull, os.O_RDONLY),
-        *((file, os.O_WRONLY | os.O_CREAT) for file in asked["files"]),
-    ]
-    for number, (file, how) in enumerate(files):
-        os.dup2(os.open(file, how, 0o600), number)
-
-
-if __name__ == "__main__":
-    main()

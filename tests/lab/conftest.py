@@ -19,6 +19,7 @@ from hoster_lab import journey
 from hoster_lab.commands import refuse_failure
 from hoster_lab.e2e import (
     EMAIL,
+    NODE,
     TOKEN,
     VPS,
     ProcessListWatch,
@@ -39,15 +40,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 ORDER = (
     "test_lab",
+    "test_policy",  # the guest of the others boots meanwhile
     "test_order_to_login",
     "test_changes",
     "test_network",
     "test_incidents",
     "test_node_reboot",
     "test_reinstall",
-    "test_policy",
 )
 """The files with tests, as they are run: a VPS is followed from its order to its end."""
+FORKS = Path(__file__).parent / "ansible_forks.py"
 PLUGINS = Path(__file__).parent / "callback_plugins"
 MOST_STEPS = 60
 
@@ -87,7 +89,7 @@ def lab() -> Iterator[Lab]:
     """The lab; what is missing of it is brought up first, and it stays up for the next run."""
     found = Lab(ROOT)
     found.up()
-    with WarmAnsible(found.env()) as ansible:
+    with WarmAnsible(FORKS, found.env()) as ansible:
         yield WarmLab(ROOT, ansible)
 
 
@@ -130,7 +132,7 @@ def cuts(
 ) -> Iterator[Cuts]:
     """Acts that are cut; the report says where."""
     plugins = {"ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS), "ANSIBLE_CALLBACKS_ENABLED": "cut"}
-    with WarmAnsible(lab.env() | plugins) as ansible:
+    with WarmAnsible(FORKS, lab.env() | plugins) as ansible:
         made = Cuts(lab, ansible, tmp_path_factory.mktemp("cuts"))
         request.config.stash[_MADE] = made.made
         yield made
@@ -159,19 +161,26 @@ def watch() -> Iterator[ProcessListWatch]:
 
 
 @pytest.fixture(scope="session")
-def output(lab: Lab, company: journey.Company, watch: ProcessListWatch) -> list[str]:
-    """Order, deploy and deliver; returns all that the commands printed."""
-    said = [
+def ordered(lab: Lab, company: journey.Company, watch: ProcessListWatch) -> list[str]:
+    """Order and deploy; returns what the commands printed. Its guest boots from here on."""
+    return [
         company.run("hoster", "client", "add", "e2e", *journey.contact(EMAIL, "fr"), "--json"),
         company.run(
             *("hoster", "order", VPS, "--plan", "kvm-1", "--image", "debian-12"),
             *("--location", "paris"),
         ),
         company.pulumi("preview", "--diff", "--stack", "e2e"),
-        company.up("e2e"),
+        company.pulumi("up", "--yes", "--skip-preview", "--stack", "e2e"),
     ]
+
+
+@pytest.fixture(scope="session")
+def output(
+    lab: Lab, company: journey.Company, watch: ProcessListWatch, ordered: list[str]
+) -> list[str]:
+    """Deliver it once it answers; returns all that the commands printed since the order."""
     journey.wait_until_answering(lab, str(declared(company)["ipv4"]))
-    said.append(company.run("hoster", "deliver", VPS))
+    said = [*ordered, company.run("hoster", "deliver", VPS)]
     watch.__exit__()
     return said
 
@@ -232,6 +241,14 @@ def resized(
 
 
 @pytest.fixture(scope="session")
+def rebooting(client: Client, file_before: str, resized: Change) -> str:
+    """Have the client reboot its resized VPS; returns the id of the boot before."""
+    boot = client.run("cat /proc/sys/kernel/random/boot_id")
+    client.run("sudo systemd-run --on-active=2 systemctl reboot 2>/dev/null")
+    return boot
+
+
+@pytest.fixture(scope="session")
 def changed_by(lab: Lab) -> Callable[..., bool]:
     """Run a playbook about the VPS; return whether it changed anything."""
 
@@ -244,12 +261,12 @@ def changed_by(lab: Lab) -> Callable[..., bool]:
 
 @pytest.fixture(scope="session")
 def other_image(lab: Lab) -> str:
-    """Another image on sale; with a user of its own."""
+    """Another image on sale, on the VPS's node; with a user of its own."""
     images = lab.company.inventory / "group_vars" / "all" / "images.yml"
     content = yaml.safe_load(images.read_text())
     content["images"]["other-12"] = content["images"]["debian-12"] | {"default_user": "other"}
     images.write_text(yaml.safe_dump(content))
-    lab.playbook("configure-nodes.yml", "-e", "batch=100%")
+    lab.playbook("configure-nodes.yml", "--limit", NODE)
     return "other-12"
 
 

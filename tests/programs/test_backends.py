@@ -75,11 +75,11 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, proje
 
 
 @pytest.fixture
-def stored(place: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Project:
+def stored(place: str, monkeypatch: pytest.MonkeyPatch, stackless: Project) -> Project:
     """A project whose stacks are there; its program declares nothing yet."""
     monkeypatch.setenv("PULUMI_BACKEND_URL", place)
-    deployable: Project = request.getfixturevalue("deployable")
-    return deployable
+    pulumi_cli.ensure_stack(stackless, "acme")
+    return stackless
 
 
 def program(project: Project, text: str) -> None:

@@ -201,7 +201,10 @@ def test_a_lock_that_goes_while_it_is_read_is_no_failure(
     assert ["NotFound" in one for one in said] == [True, False]
 
 
-def test_a_lock_that_cannot_be_read_for_long_is_said(deployable: Project, tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_read_for_long_is_said(
+    deployable: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulumi_cli, "VANISHED_ATTEMPTS", 2)
     lock = locks(tmp_path) / "l.json"
     lock.symlink_to("nowhere")
     with pytest.raises(ToolError, match="NotFound"):

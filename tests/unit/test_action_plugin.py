@@ -36,7 +36,7 @@ def play(
     some = {web.name: web.fields_written()}
     project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.add_client(ada, now)
+        ledger.clients.add(ada, now)
 
     def run(act: str, arguments: dict[str, Any], *options: str) -> Played:
         called = {"act": act, "arguments": arguments}
@@ -76,7 +76,7 @@ def test_a_task_says_what_changed_once(play: Callable[..., Played], project: Pro
     assert (True, False) == (first["changed"], second["changed"])
     assert ["paris-1"] == [one["node"] for one in second["answer"]["nodes"]]
     with Ledger.open(project.ledger_url) as ledger:
-        assert ["unpaid"] == [one.ground for one in ledger.measures()]
+        assert ["unpaid"] == [one.ground for one in ledger.measures.all()]
 
 
 def test_an_act_whose_answer_is_a_table_has_lines(play: Callable[..., Played]) -> None:

@@ -1,270 +1,287 @@
-"""Acts as any face calls them: handed what they need, saying what came of it, printing nothing."""
+"""Acts without a command line: values in, a value out, nothing printed, each thing read once."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
-from email.message import EmailMessage
+from dataclasses import FrozenInstanceError
+from datetime import datetime
 from typing import Any
 
 import pytest
 import yaml
 
-from hoster.acts import announce, clients, collect, incidents, measures, proofs
-from hoster.acts.by_name import ACTS, perform
-from hoster.acts.choice import Chosen, choose, split
-from hoster.catalogue import Catalogue
+from hoster.acts import change as changes
+from hoster.acts import reach
+from hoster.acts.apply import apply
+from hoster.acts.change import Change
+from hoster.acts.check import check
+from hoster.acts.compare import compare
+from hoster.acts.deliver import Deliveries
+from hoster.acts.drift import drift
+from hoster.acts.order import order
+from hoster.acts.preview import preview
+from hoster.acts.resize import resize
+from hoster.acts.review import review
+from hoster.acts.show import record, show
+from hoster.catalogue import Catalogue, Company
+from hoster.changes.drift import NodeFacts
 from hoster.clients.contact import Client
-from hoster.clients.notices import Collected
-from hoster.errors import ConfigurationError, RuleError
-from hoster.fleet import events
+from hoster.engine import pulumi_cli
+from hoster.engine.rollout import Result
+from hoster.errors import ConfigurationError, RuleError, ToolError
+from hoster.fleet import facts, ssh
+from hoster.fleet.ssh import NoAnswerError, NodeSsh
 from hoster.ledger import Ledger
-from hoster.orders.declarations import VpsDeclaration
-from hoster.project import Project
-from hoster.project.declarations import read_all
+from hoster.orders.ordering import Order
+from hoster.project import Project, declarations, git
+from hoster.project.inventory import load_catalogue
 
-WEB = Chosen({"acme/web": "paris-1"}, by_name=True)
+WISH = Order("acme", "web", "kvm-2", "debian-12", "paris")
+UPDATE = {
+    "steps": [
+        {
+            "op": "update",
+            "urn": "urn:pulumi:acme::hoster::hoster:vps:VirtualServer::web",
+            "newState": {"type": "hoster:vps:VirtualServer"},
+        }
+    ]
+}
+
+
+@pytest.fixture(autouse=True)
+def silent(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """An act prints nothing, whatever it does."""
+    yield
+    assert ("", "") == tuple(capsys.readouterr())
+
+
+@pytest.fixture(autouse=True)
+def pulumi(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Stands for Pulumi: what each stack last deployed."""
+    outputs: dict[str, Any] = {}
+
+    def ensure_stack(project: Project, client: str) -> None:
+        project.declaration(client).write_text("encryptionsalt: v1:AAAA=\n")
+
+    monkeypatch.setattr(pulumi_cli, "ensure_stack", ensure_stack)
+    monkeypatch.setattr(pulumi_cli, "encrypt", lambda *_: "v1:sealed")
+    monkeypatch.setattr(pulumi_cli, "stack_outputs", lambda _, client: outputs.get(client, {}))
+    monkeypatch.setattr(pulumi_cli, "preview", lambda *_: UPDATE)
+    monkeypatch.setattr(pulumi_cli, "repair", lambda *_: 0)
+    monkeypatch.setattr(pulumi_cli, "deploy", lambda *_: True)
+    return outputs
 
 
 @pytest.fixture
-def hour(now: datetime) -> list[datetime]:
-    """What the clock shows; its one item can be changed."""
-    return [now]
+def clock(now: datetime) -> Callable[[], datetime]:
+    return lambda: now
 
 
 @pytest.fixture
-def clock(hour: list[datetime]) -> Callable[[], datetime]:
-    return lambda: hour[0]
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[EmailMessage]:
-    """The mails that a pretended mail server took."""
-    taken: list[EmailMessage] = []
-    monkeypatch.setattr("hoster.mail.outbox.send", lambda message, _smtp: taken.append(message))
-    return taken
-
-
-@pytest.fixture
-def renting(
-    project: Project,
-    declared: Callable[..., VpsDeclaration],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Project:
-    """A project with two VPSs of acme, on two nodes."""
-    monkeypatch.delenv("HOSTER_LEDGER", raising=False)
-    db = declared("acme/db", location="roubaix", node="roubaix-1", ipv4="203.0.113.140")
-    some = {vps.name: vps.fields_written() for vps in (declared(), db)}
-    project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))
-    return project
-
-
-@pytest.fixture
-def books(
-    renting: Project, ada: Client, now: datetime, sent: list[EmailMessage]
-) -> Iterator[Ledger]:
-    """Its ledger, which knows acme."""
-    with Ledger.open(renting.ledger_url) as opened:
-        opened.add_client(ada, now)
+def book(project: Project, ada: Client, now: datetime) -> Iterator[Ledger]:
+    """The project's ledger, which knows the client acme."""
+    with Ledger.open(project.ledger_url) as opened:
+        opened.clients.add(ada, now)
         yield opened
 
 
-@pytest.mark.parametrize(
-    ("names", "found"),
-    [("a/b,c/d", ("a/b", "c/d")), (["a/b", "c/d,a/b"], ("a/b", "c/d")), ("", ()), (None, ())],
-)
-def test_names_are_a_list_or_text_with_commas(names: Any, found: tuple[str, ...]) -> None:
-    assert found == split(names)
+@pytest.fixture
+def ordered(
+    project: Project, catalogue: Catalogue, book: Ledger, clock: Any, pulumi: dict[str, Any]
+) -> Ledger:
+    """The ledger, once acme/web was ordered and its stack says that it runs."""
+    vps = order(project, catalogue, book, clock, WISH).vps
+    pulumi["acme"] = {"vps": {"web": {"ipv4": str(vps.ipv4), "plan": "kvm-2"}}}
+    return book
 
 
-def test_what_names_nothing_does_not_choose_all(renting: Project, catalogue: Catalogue) -> None:
-    with pytest.raises(ConfigurationError, match="names nothing"):
-        split(",")
-    with pytest.raises(ConfigurationError, match="name VPSs"):
-        choose(read_all(renting), catalogue)
-
-
-def test_names_nodes_and_images_narrow_each_other(renting: Project, catalogue: Catalogue) -> None:
-    declared = read_all(renting)
-    assert Chosen({"acme/web": "paris-1"}, by_name=True) == choose(declared, None, vps=["acme/web"])
-    both = {"vps": ("acme/web", "acme/db"), "node": ("roubaix-1",)}
-    assert Chosen({"acme/db": "roubaix-1"}, by_name=False) == choose(declared, catalogue, **both)
-
-
-def test_a_quarantine_is_wanted_then_confirmed_and_its_end_too(
-    books: Ledger, catalogue: Catalogue, clock: Any, sent: list[EmailMessage]
+def test_an_order_returns_what_it_declared(
+    project: Project, catalogue: Catalogue, book: Ledger, clock: Any
 ) -> None:
-    recorded = measures.quarantine(books, clock, WEB, kind="hacked", hours=24)
-    [(node, wanted)] = recorded.wanted
-    assert ("paris-1", True, "wanted") == (node, wanted.changed, wanted.measure.stage)
-    assert not recorded.as_json()["nodes"][0]["measures"][0]["lift"]
-    done = measures.confirm(catalogue, books, clock, measures=(1,))
-    assert "acme/web is cut off; quarantine for hacked: in force" == done.as_json()["now"][0]
+    dry = order(project, catalogue, book, clock, WISH, dry_run=True)
+    assert (False, False) == (dry.written, project.declaration("acme").exists())
 
-    back = measures.reconnect(catalogue, books, clock, WEB)
-    assert back.as_json()["nodes"][0]["measures"][0]["lift"]
-    measures.confirm(catalogue, books, clock, measures=(1,))
-    assert ["lifted"] == [one.measure.stage for one in incidents.listed(books, everything=True)]
-    assert 2 == len(sent)
+    done = order(project, catalogue, book, clock, WISH)
+
+    assert (True, dry.vps) == (done.written, done.vps)
+    assert [done.vps] == list(declarations.read_all(project))
+    assert not order(project, catalogue, book, clock, WISH).written
+    with pytest.raises(FrozenInstanceError):
+        done.written = False  # type: ignore[misc]
 
 
-def test_a_suspension_ends_by_its_own_reason(books: Ledger, clock: Any) -> None:
-    assert measures.suspend(books, clock, WEB, reason="unpaid").as_json()["changed"]
-    assert not measures.suspend(books, clock, WEB, reason="unpaid").as_json()["changed"]
-    with pytest.raises(RuleError, match="name one of"):
-        measures.resume(books, clock, WEB, reason="licence")
-    assert measures.resume(books, clock, WEB, reason="unpaid").wanted[0][1].changed
-    [one] = incidents.listed(books, "acme/web")
-    assert ("unpaid", "being lifted", None) == (
-        one.measure.ground,
-        one.measure.stage,
-        one.incident,
-    )
-
-
-def test_a_summary_is_a_table_for_people_and_rows_for_programs(books: Ledger, clock: Any) -> None:
-    measures.suspend(books, clock, WEB, reason="unpaid")
-    found = measures.summary(books, measures=(1, 99))
-
-    assert 1 == found.waiting
-    assert [
-        "  acme/web   suspend   unpaid   wanted  ",
-        " " * 40,
-        "0 done, 1 not: run the playbook again for those",
-    ] == found.lines()[3:]
-    assert {"vps": "acme/web", "measure": "suspend", "for": "unpaid", "stage": "wanted"} == (
-        found.as_json()["measures"][0]
-    )
-
-
-def test_what_an_act_on_many_asks_of_the_ledger_is_asked_once(
-    books: Ledger, clock: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_resize_returns_the_difference(
+    project: Project, catalogue: Catalogue, ordered: Ledger
 ) -> None:
-    asked: list[str] = []
-    for name in ("announcements", "proof_demands"):
-        monkeypatch.setattr(books, name, lambda *_, name=name: asked.append(name) or [])
-    many = Chosen({"acme/web": "paris-1", "acme/db": "roubaix-1"}, by_name=False)
+    dry = resize(project, catalogue, "acme/web", "kvm-4", dry_run=True)
+    assert (True, False) == (dry.is_another, dry.written)
 
-    passed = measures.quarantine(books, clock, many, kind="update-missing").passed_over
-    assert {"acme/web", "acme/db"} == set(passed)
-    measures.suspend(books, clock, many, reason="identity")
-    assert ["announcements", "proof_demands"] == asked
+    done = resize(project, catalogue, "acme/web", "kvm-4")
+
+    assert ("kvm-4", True) == (done.vps.plan, done.written)
+    assert "-      plan: kvm-2\n+      plan: kvm-4\n" in done.diff
+    assert not resize(project, catalogue, "acme/web", "kvm-4").is_another
 
 
-def test_a_proof_that_does_not_come_suspends_and_one_that_comes_resumes(
-    books: Ledger, renting: Project, catalogue: Catalogue, clock: Any, hour: list[datetime]
+def test_a_delivery_says_how_far_it_is(
+    project: Project, catalogue: Catalogue, company: Company, ordered: Ledger, clock: Any
 ) -> None:
-    """C7.1."""
-    asked = proofs.demand(catalogue, books, clock, clients=("acme",))
-    assert (["acme"], ["asked for"]) == (
-        list(asked.changed),
-        [one.as_json()["stage"] for one in asked.open],
-    )
-    assert [] == proofs.enforce(renting, books, clock).wanted
-    hour[0] += timedelta(hours=73)
-    assert ["overdue"] == [
-        one.as_json()["stage"] for one in proofs.listed(books, clock, overdue=True)
+    selling = catalogue.model_copy(update={"company": company})
+    [web] = declarations.read_all(project)
+
+    act = Deliveries(project, selling, ordered, clock)
+
+    assert [("acme/web", "delivered", True)] == [
+        (one.vps, one.state, one.changed) for one in act.each([web])
     ]
-    assert 2 == len(proofs.enforce(renting, books, clock).wanted)
-    hour[0] += timedelta(hours=1)
-    assert () == tuple(proofs.settle(catalogue, books, clock, clients=("acme",)).open)
-    lifted = proofs.enforce(renting, books, clock)
-    assert [False, False] == [one.measure.is_wanted for _, one in lifted.wanted]
+    assert [False] == [one.changed for one in act.each([web])]
 
 
-def test_clients_are_told_beforehand_and_reminded(
-    books: Ledger,
-    renting: Project,
+def test_of_all_deliveries_those_that_are_refused_are_told(
+    project: Project,
     catalogue: Catalogue,
+    company: Company,
+    ordered: Ledger,
     clock: Any,
-    now: datetime,
-    sent: list[EmailMessage],
+    pulumi: dict[str, Any],
 ) -> None:
-    """C5.1, C7.3."""
-    start = now.replace(tzinfo=None) + timedelta(days=10)
-    work = {"node": ("paris-1",), "start": start, "hours": 2}
-    tried = announce.maintenance(renting, catalogue, books, clock, **work, dry_run=True)
-    assert (None, ["acme"]) == (tried.as_json()["announcement"], tried.as_json()["clients"])
-    assert [] == sent
-    assert 1 == announce.maintenance(renting, catalogue, books, clock, **work).told.announcement.id
+    selling = catalogue.model_copy(update={"company": company})
+    pulumi["acme"]["vps"]["web"]["ipv4"] = "203.0.113.99"
+    refused: list[RuleError] = []
 
-    told = announce.update(
-        renting, catalogue, books, clock, image="debian-12", due=start, what="openssl"
+    found = Deliveries(project, selling, ordered, clock).all(
+        declarations.read_all(project), refused.append
     )
-    assert ["acme/db", "acme/web"] == told.as_json()["left"]
-    assert announce.remind(catalogue, books, clock, number=2).as_json()["changed"]
-    assert 3 == len(sent)
-    with pytest.raises(ConfigurationError, match="no image debian-1;"):
-        announce.update(renting, catalogue, books, clock, image="debian-1", due=start, what="x")
+
+    assert [("acme/web", "refused")] == [(one.vps, one.state) for one in found]
+    [error] = refused
+    assert "not deployed" in str(error)
 
 
-def test_a_node_that_does_not_answer_is_told_of_and_the_others_are_kept(
-    books: Ledger,
-    renting: Project,
-    catalogue: Catalogue,
-    clock: Any,
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_is_declared_is_shown_with_its_plan_and_its_record(
+    project: Project, catalogue: Catalogue, ordered: Ledger
 ) -> None:
-    said = [events.Answer("roubaix-1", [], "no route"), events.Answer("paris-1", [])]
-    monkeypatch.setattr(events, "collect", lambda *_, **__: iter(said))
-    seen: list[int] = []
+    [shown] = show(project, catalogue, "acme", deployed=True)
+    kept = record(ordered, "acme/web")
 
-    def watch(answers: Iterator[events.Answer], total: int) -> Iterator[events.Answer]:
-        seen.append(total)
-        return answers
+    assert ("acme/web", catalogue.plans["kvm-2"], "kvm-2") == (
+        shown.vps.full_name,
+        shown.plan,
+        shown.deployed_plan,
+    )
+    assert ("connected", ()) == (kept.situation.state.value, kept.reinstalls)
+    with pytest.raises(ConfigurationError, match="did you mean acme"):
+        show(project, catalogue, "acmee")
 
-    found = collect.collect(renting, catalogue, books, clock, watch=watch)
-    assert [len(catalogue.nodes)] == seen
-    assert [("paris-1", Collected(0, (), (), 0))] == found.answered
-    assert [("paris-1", ""), ("roubaix-1", "no route")] == [
-        (one.node, one.trouble) for one in found.nodes
+
+def test_what_breaks_a_rule_has_its_place(repository: Project) -> None:
+    file = repository.declaration("acme")
+    file.write_text(file.read_text().replace("plan: kvm-2", "plan: kvm-3"))
+
+    found = check(Change(repository))
+
+    assert 2 == sum(1 for _ in found.declared)
+    assert [("plan", str(file), "config.hoster:vps.web.plan")] == [
+        (one.rule, one.file, one.key) for one in found.findings
     ]
-    assert not found.is_complete
+    assert "plan: kvm-3" in file.read_text().splitlines()[found.findings[0].line - 1]
 
 
-def test_only_the_details_that_are_given_change(books: Ledger, clock: Any) -> None:
-    tried = clients.edit(books, clock, name="acme", details={"city": "Lyon"}, dry_run=True)
-    assert (["city"], "Paris") == (tried.changed, books.client("acme").city)
-    assert ["city"] == clients.edit(books, clock, name="acme", details={"city": "Lyon"}).changed
-    assert "Lyon" == books.client("acme").city
-
-
-def test_an_act_by_name_takes_words_as_playbooks_have_them(
-    books: Ledger, renting: Project, clock: Any
+def test_a_comparison_sums_up_what_a_change_costs(
+    repository: Project, catalogue: Catalogue, clock: Any
 ) -> None:
-    given = {"vps": "acme/web", "kind": "hacked", "hours": "24", "reinstall": "true"}
-    tried = perform("quarantine", given, renting, clock, dry_run=True)
-    assert (True, []) == (tried.as_json()["changed"], books.measures())
-    perform("quarantine", given, renting, clock)
-    [incident] = books.incidents()
-    assert (True, clock() + timedelta(hours=24)) == (incident.reinstall, incident.expected_until)
-    all_of_it = {"image": "debian-12", "override": "known", "incident": None}
-    back = perform("reconnect", all_of_it, renting, clock)
-    assert ["acme/db"] == list(back.as_json()["passed_over"])
+    resize(repository, catalogue, "acme/web", "kvm-4")
+
+    found = compare(Change(repository, "main"), clock)
+
+    plans = catalogue.plans
+    more = plans["kvm-4"].price_eur_month - plans["kvm-2"].price_eur_month
+    assert (["acme/web"], ["paris-1"], more) == (
+        [one.vps for one in found.vps],
+        [one.node for one in found.nodes],
+        found.month_eur,
+    )
 
 
-@pytest.mark.parametrize(
-    ("name", "given", "reason"),
-    [
-        ("suspent", {}, "no such act as suspent; did you mean suspend"),
-        ("suspend", {"vps": "acme/web"}, "suspend: reason: is missing"),
-        ("suspend", {"reason": "unpaid", "knote": ""}, "knote: unknown key; did you mean note"),
-        ("suspend", {"reason": "unpaid", "dry_run": True}, "dry_run: unknown key"),
-        ("quarantine", {"kind": "hacked", "hours": -1}, "hours: input should be greater"),
-        ("done", {"measures": ["x"]}, "measures.0: input should be a valid integer"),
-        ("done", "measures", "done: arguments: input should be"),
-    ],
-)
-def test_an_argument_that_an_act_does_not_take_is_refused(
-    renting: Project, clock: Any, name: str, given: Any, reason: str
+def test_a_preview_and_an_apply_say_what_became_of_each_stack(
+    repository: Project, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigurationError, match=reason):
-        perform(name, given, renting, clock)
-    assert renting.has_no_ledger
+    def deploy(_: Project, client: str) -> bool:
+        if client == "beta":
+            raise ToolError("beta is broken")
+        return True
+
+    monkeypatch.setattr(pulumi_cli, "deploy", deploy)
+    clients = reach.named(repository, [])
+
+    seen = preview(repository, clients, ())
+    done = apply(repository, clients, clock, max_failures=3, stop=threading.Event())
+
+    assert (True, [Result.CHANGED] * 2) == (seen.is_good, [one.result for one in seen.outcomes])
+    assert (False, [Result.CHANGED, Result.FAILED]) == (
+        done.is_good,
+        [one.result for one in done.outcomes],
+    )
+    assert (clock(), clock()) == (done.began, done.ended)
 
 
-@pytest.mark.parametrize("name", sorted(ACTS))
-def test_every_act_can_be_called_by_name(renting: Project, clock: Any, name: str) -> None:
-    """What its parameters are called is known to whoever hands them in."""
-    with pytest.raises(ConfigurationError, match="nonsense: unknown key"):
-        perform(name, {"nonsense": 1}, renting, clock)
+def test_drift_tells_who_did_not_answer(
+    repository: Project, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(node: NodeSsh, *, seconds: float) -> NodeFacts:
+        if node.name == "paris-1":
+            raise NoAnswerError(f"no answer within {seconds:g} s")
+        return NodeFacts(node.name, taps=("vps-00000001",))
+
+    nodes = {name: NodeSsh(name, (name,)) for name in ("paris-1", "roubaix-1")}
+    monkeypatch.setattr(ssh, "nodes", lambda _: nodes)
+    monkeypatch.setattr(facts, "facts", asked)
+
+    found = drift(repository, catalogue, stacks=False, timeout_seconds=3, at_once=2)
+
+    assert ({"paris-1": "no answer within 3 s"}, 2) == (found.silent, found.asked)
+    assert ["vps-00000001"] == [one.what for one in found.findings]
+
+
+def test_a_review_reads_each_thing_once(
+    repository: Project, catalogue: Catalogue, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Declarations, both catalogues, what Git has, and the terminations on record."""
+    read: list[str] = []
+
+    def counted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*arguments: Any, **options: Any) -> Any:
+            read.append(name)
+            return work(*arguments, **options)
+
+        return counting
+
+    monkeypatch.setattr(declarations, "read_all", counted("declared", declarations.read_all))
+    monkeypatch.setattr(changes, "load_catalogue", counted("catalogue", load_catalogue))
+    for name in ("files_since", "at", "before"):
+        monkeypatch.setattr(git, name, counted(name, getattr(git, name)))
+    resize(repository, catalogue, "acme/web", "kvm-4")
+    plans = repository.inventory / "group_vars" / "all" / "plans.yml"
+    plans.write_text(plans.read_text() + "# A remark.\n")
+    read.clear()
+
+    change = Change(repository, "main", counted("terminated", set))
+    looks = list(review(change, clock))
+
+    assert [("Rules", 0), ("Whom it touches", 0), ("What would happen", 0)] == [
+        (one.title, one.exit_code) for one in looks
+    ]
+    assert ["at", "before", "catalogue", "declared", "files_since", "terminated"] == sorted(read)
+
+
+def test_a_review_says_nothing_after_what_forbids_the_change(
+    repository: Project, clock: Any
+) -> None:
+    file = repository.declaration("acme")
+    file.write_text(yaml.safe_dump({"config": {"hoster:vps": {"web": {"plan": "kvm-2"}}}}))
+    begun: list[str] = []
+
+    looks = list(review(Change(repository, "main"), clock, begun=begun.append))
+
+    assert (["Rules"], [5]) == (begun, [one.exit_code for one in looks])

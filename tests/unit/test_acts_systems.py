@@ -74,13 +74,13 @@ def books(
 ) -> Iterator[Ledger]:
     """Its ledger: the VPSs of acme were delivered."""
     with Ledger.open(renting.ledger_url) as opened:
-        opened.add_client(ada, now)
+        opened.clients.add(ada, now)
         for vps in declarations.read_all(renting).named(BOTH):
-            opened.begin_order(vps.full_name, vps.ipv4, user="debian", now=now)
+            opened.orders.begin(vps.full_name, vps.ipv4, user="debian", now=now)
             values = VALUES | {"vps": vps.full_name, "ipv4": str(vps.ipv4), "image": "Debian"}
-            opened.deliver(vps.full_name, values | {"disk_gib": 20}, now)
-            [mail] = [one for one in opened.mails() if one.sent_at is None]
-            opened.mail_sent(mail, now)
+            opened.orders.deliver(vps.full_name, values | {"disk_gib": 20}, now)
+            [mail] = [one for one in opened.outbox.mails() if one.sent_at is None]
+            opened.outbox.mark_sent(mail, now)
         yield opened
 
 
@@ -135,7 +135,7 @@ def test_two_reinstalls_that_fit_singly_and_not_together_are_refused_together(
     for dry_run in (True, False):
         with pytest.raises(NoRoomError, match=r"acme/db.*disk \(GiB\): 20 asked, 19 free"):
             want(*BOTH, dry_run=dry_run)
-    assert ([], []) == (books.reinstalls(), pulumi)
+    assert ([], []) == (books.reinstalls.all(), pulumi)
     assert [1, 1, 1] == sorted(installations(renting))
 
 
@@ -156,7 +156,7 @@ def test_a_dry_run_of_a_reinstall_writes_nothing(
     [job] = wanted("acme/web", dry_run=True).jobs
 
     assert (0, "possible", "acme.web.2.qcow2") == (job.reinstall, job.stage, job.disk)
-    assert ([], [1, 1, 1]) == (books.reinstalls(), installations(renting))
+    assert ([], [1, 1, 1]) == (books.reinstalls.all(), installations(renting))
     with pytest.raises(ConfigurationError, match="no VPS acme/wep"):
         wanted("acme/wep")
 
@@ -222,9 +222,9 @@ def test_several_ends_are_wanted_and_removed_with_what_there_is_read_once(
 ) -> None:
     """C12.5, C15.2: a stack goes with its last VPS, and may do without those that ended."""
     asked: list[str] = []
-    terminations = books.terminations
+    known = books.terminations.all
     monkeypatch.setattr(
-        books, "terminations", lambda: (asked.append("terminations"), terminations())[1]
+        books.terminations, "all", lambda: (asked.append("terminations"), known())[1]
     )
     with pytest.raises(RuleError, match="no termination of acme/web"):
         terminate.remove(renting, books, vps=BOTH)
@@ -257,4 +257,4 @@ def test_a_dry_run_of_a_termination_says_what_would_be_lost(
     [end] = terminate.terminate(renting, catalogue, books, clock, **options).endings
 
     assert ("acme.web", "203.0.113.17") == (end.lost["domain"], end.lost["ipv4"])
-    assert [] == books.terminations()
+    assert [] == books.terminations.all()

@@ -76,7 +76,7 @@ def maintenance(
 
     def tell(zone: str) -> Told:
         until = at + timedelta(hours=hours)
-        return ledger.announce(
+        return ledger.announcements.announce(
             Kind.MAINTENANCE, about, vpss, clock(), at=at, until=until, what=what, timezone=zone
         )
 
@@ -105,7 +105,9 @@ def update(
     vpss, at = of_image(read_all(project), image), _local(catalogue, due)
 
     def tell(zone: str) -> Told:
-        return ledger.announce(Kind.UPDATE, image, vpss, clock(), at=at, what=what, timezone=zone)
+        return ledger.announcements.announce(
+            Kind.UPDATE, image, vpss, clock(), at=at, what=what, timezone=zone
+        )
 
     return _told(catalogue, ledger, clock, tell, dry_run=dry_run)
 
@@ -122,7 +124,7 @@ def remind(
 
     def tell(zone: str) -> Told:
         today = now.astimezone(ZoneInfo(zone)).date()
-        return ledger.remind(number, now, today=today, timezone=zone)
+        return ledger.announcements.remind(number, now, today=today, timezone=zone)
 
     return _told(catalogue, ledger, clock, tell, dry_run=dry_run)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hoster.acts import reach
 from hoster.acts.preview import vanished
 from hoster.engine import pulumi_cli, rollout
-from hoster.engine.rollout import Journal, Outcome, Result
+from hoster.engine.rollout import Journal, Result, StackOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Applied:
     """What became of each client's stack, and from when to when that took."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[StackOutcome, ...]
     began: datetime
     ended: datetime
 
@@ -40,7 +40,7 @@ def apply(
     at_once: int | None = None,
     max_failures: int,
     stop: threading.Event,
-    told: Callable[[Outcome], None] = lambda _: None,
+    told: Callable[[StackOutcome], None] = lambda _: None,
 ) -> Applied:
     """Bring up the stacks of *clients*; *told* hears of each as it is done.
 
@@ -65,13 +65,13 @@ def apply(
 
 def _work(
     project: Project, journal: Journal, digests: Mapping[str, str]
-) -> Callable[[str], Outcome]:
+) -> Callable[[str], StackOutcome]:
     """Return what makes one client's declaration so."""
     writing = threading.Lock()
 
-    def make_so(client: str) -> Outcome:
+    def make_so(client: str) -> StackOutcome:
         if journal.has(client, digests[client]):
-            return Outcome(client, Result.DONE_BEFORE)
+            return StackOutcome(client, Result.DONE_BEFORE)
         if not project.declaration(client).exists():
             return vanished(project, client)
         repaired = pulumi_cli.repair(project, client)
@@ -79,6 +79,6 @@ def _work(
         with writing:
             journal.note(client, digests[client])
         said = (f"settled {repaired} operations that were left half done",) if repaired else ()
-        return Outcome(client, Result.CHANGED if changed else Result.SAME, details=said)
+        return StackOutcome(client, Result.CHANGED if changed else Result.SAME, details=said)
 
     return make_so

@@ -39,9 +39,9 @@ def edit(
     Raises:
         ConfigurationError: there is no such client, or a detail is not valid.
     """
-    old = ledger.client(name)
+    old = ledger.clients.named(name)
     new = client_of({**old.model_dump(), **details})
     changed = [field for field in details if getattr(new, field) != getattr(old, field)]
     if changed and not dry_run:
-        ledger.edit_client(new, clock())
+        ledger.clients.edit(new, clock())
     return Edited(new, changed)

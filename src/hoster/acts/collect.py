@@ -93,8 +93,8 @@ def collect(
     asked = _chosen(ssh.nodes(project), nodes)
     answers = events.collect(
         asked,
-        ledger.last_node_events(asked),
-        known=ledger.last_number_of,
+        ledger.node_events.last(asked),
+        known=ledger.node_events.last_number,
         seconds=timeout,
         at_once=at_once,
     )
@@ -106,7 +106,8 @@ def collect(
 def _keep(ledger: Ledger, clock: Clock, answer: events.Answer, *, dry_run: bool) -> NodeTold:
     if answer.trouble:
         return NodeTold(answer.node, answer.trouble, None)
-    kept = ledger.keep_node_events(answer.node, answer.events, clock(), dry_run=dry_run)
+    with ledger.together(dry_run=dry_run):
+        kept = ledger.node_events.keep(answer.node, answer.events, clock())
     return NodeTold(answer.node, "", kept)
 
 

@@ -119,7 +119,7 @@ class Deliveries:
     def _states(self) -> dict[str | None, str]:
         return {
             mail.vps: "delivered" if mail.state == SENT else mail.state
-            for mail in self.ledger.mails()
+            for mail in self.ledger.outbox.mails()
             if mail.template == "delivery"
         }
 
@@ -170,7 +170,7 @@ def deliver(
         RuleError: it is not deployed, or nobody ordered it here; nothing was queued.
     """
     require_deployed(vps, outputs)
-    return ledger.deliver(vps.full_name, mail_values(vps, catalogue), now)
+    return ledger.orders.deliver(vps.full_name, mail_values(vps, catalogue), now)
 
 
 def wait_for(vps: VpsDeclaration, seconds: float, told: Callable[[float], None]) -> None:

@@ -40,6 +40,6 @@ class Reasoned:
 
 def listed(ledger: Ledger, vps: str | None = None, *, everything: bool = False) -> list[Reasoned]:
     """Return the measures in force against *vps*, or all; *everything* has those lifted, too."""
-    measures = ledger.measures(vps, in_force=not everything)
-    known = {one.id: one for one in ledger.incidents(vps)}
+    measures = ledger.measures.all(vps, in_force=not everything)
+    known = {one.id: one for one in ledger.incidents.all(vps)}
     return [Reasoned(one, known.get(one.incident or 0)) for one in measures]

@@ -140,12 +140,12 @@ def quarantine(
     """
     now = clock()
     until = now + timedelta(hours=hours) if hours is not None else None
-    announced = ledger.announcements() if kind == "update-missing" else None
+    announced = ledger.announcements.all() if kind == "update-missing" else None
 
     def want(vps: str) -> Wanted:
         if announced is not None:
             require_overdue(vps, announced, now)
-        return ledger.quarantine(
+        return ledger.measures.quarantine(
             vps, kind, severity, now, evidence=evidence, reinstall=reinstall, expected_until=until
         )
 
@@ -172,7 +172,9 @@ def reconnect(
     now, policy = clock(), catalogue.policy.incidents
 
     def want(vps: str) -> Wanted:
-        return ledger.reconnect(vps, now, policy=policy, incident=incident, override=override)
+        return ledger.measures.reconnect(
+            vps, now, policy=policy, incident=incident, override=override
+        )
 
     return record(ledger, chosen, want, dry_run=dry_run)
 
@@ -196,7 +198,7 @@ def suspend(
     def want(vps: str) -> Wanted:
         if demands is not None:
             proofs.require_overdue(vps, demands, now)
-        return ledger.suspend(vps, reason, note, now)
+        return ledger.measures.suspend(vps, reason, note, now)
 
     return record(ledger, chosen, want, dry_run=dry_run)
 
@@ -220,13 +222,13 @@ def resume(
     def want(vps: str) -> Wanted:
         if demands is not None:
             proofs.require_settled(vps, demands)
-        return ledger.resume(vps, reason, note, now)
+        return ledger.measures.resume(vps, reason, note, now)
 
     return record(ledger, chosen, want, dry_run=dry_run)
 
 
 def _demands(ledger: Ledger, reason: str) -> list[proofs.Demand] | None:
-    return ledger.proof_demands() if reason == proofs.GROUND else None
+    return ledger.proofs.demands() if reason == proofs.GROUND else None
 
 
 def confirm(
@@ -237,16 +239,16 @@ def confirm(
     Raises:
         ConfigurationError: there is no measure of a number.
     """
-    confirmed = ledger.confirm(measures, clock(), catalogue.policy.timezone)
+    confirmed = ledger.measures.confirm(measures, clock(), catalogue.policy.timezone)
     outbox.send_due(ledger, catalogue.company, clock)
     vpss = dict.fromkeys(one.measure.vps for one in confirmed)
-    return Done(confirmed, {vps: ledger.situation(vps) for vps in vpss})
+    return Done(confirmed, {vps: ledger.measures.situation(vps) for vps in vpss})
 
 
 def summary(ledger: Ledger, *, measures: tuple[int, ...]) -> Summary:
     """Say what became of measures; a number that there is none of is passed over."""
     wanted = set(measures)
-    return Summary([one for one in ledger.measures() if one.id in wanted])
+    return Summary([one for one in ledger.measures.all() if one.id in wanted])
 
 
 def record(

@@ -61,13 +61,13 @@ def order(
 def _chosen(
     catalogue: Catalogue, declared: Declarations, ledger: Ledger, wish: Order, now: datetime
 ) -> VpsDeclaration:
-    ledger.client(wish.client)
+    ledger.clients.named(wish.client)
     return ordering.choose(
         catalogue,
         declared,
         wish,
-        held=ledger.held_addresses(besides=wish.full_name),
-        released=ledger.released_addresses(),
+        held=ledger.addresses.held(besides=wish.full_name),
+        released=ledger.addresses.released(),
         now=now,
     )
 
@@ -77,7 +77,7 @@ def _declare(
 ) -> None:
     """Remember the codes first and write the declaration last: until then nothing counts."""
     user = catalogue.images[vps.image_name].default_user
-    codes = ledger.begin_order(vps.full_name, vps.ipv4, user=user, now=now)
+    codes = ledger.orders.begin(vps.full_name, vps.ipv4, user=user, now=now)
     pulumi_cli.ensure_stack(project, vps.client)
     sealed = pulumi_cli.encrypt(project, vps.client, codes.password_hash)
     file = project.declaration(vps.client)

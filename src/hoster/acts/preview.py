@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hoster.changes import previews
 from hoster.engine import pulumi_cli, rollout
-from hoster.engine.rollout import Outcome, Result
+from hoster.engine.rollout import Result, StackOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Previewed:
     """What was judged of each client's stack, and what would happen to it where that was read."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[StackOutcome, ...]
     seen: Mapping[str, Preview]
 
     @property
@@ -36,7 +36,7 @@ def preview(
     ended: Collection[str],
     *,
     at_once: int | None = None,
-    told: Callable[[Outcome], None] = lambda _: None,
+    told: Callable[[StackOutcome], None] = lambda _: None,
 ) -> Previewed:
     """Ask what `pulumi up` would do to each of *clients*; *told* hears of each as it is there.
 
@@ -44,13 +44,13 @@ def preview(
     """
     seen: dict[str, Preview] = {}
 
-    def look(client: str) -> Outcome:
+    def look(client: str) -> StackOutcome:
         if not project.declaration(client).exists():
             return vanished(project, client)
         seen[client] = previews.read(client, pulumi_cli.preview(project, client))
         if refused := previews.judge(seen[client], ended):
-            return Outcome(client, Result.REFUSED, details=tuple(refused))
-        return Outcome(client, Result.CHANGED if seen[client].changes else Result.SAME)
+            return StackOutcome(client, Result.REFUSED, details=tuple(refused))
+        return StackOutcome(client, Result.CHANGED if seen[client].changes else Result.SAME)
 
     outcomes = rollout.run(
         clients,
@@ -63,7 +63,7 @@ def preview(
     return Previewed(tuple(outcomes), seen)
 
 
-def vanished(project: Project, client: str) -> Outcome:
+def vanished(project: Project, client: str) -> StackOutcome:
     """Say what it means that a client's declaration is gone.
 
     Raises:
@@ -71,9 +71,11 @@ def vanished(project: Project, client: str) -> Outcome:
     """
     held = pulumi_cli.stack_outputs(project, client).get("vps", {})
     if not held:
-        return Outcome(client, Result.SAME, details=("its declaration and its stack are gone",))
+        return StackOutcome(
+            client, Result.SAME, details=("its declaration and its stack are gone",)
+        )
     names = ", ".join(f"{client}/{vps}" for vps in sorted(held))
-    return Outcome(
+    return StackOutcome(
         client,
         Result.REFUSED,
         details=(

@@ -63,7 +63,7 @@ def listed(
     now = clock()
     return [
         Demanded(one, now)
-        for one in ledger.proof_demands()
+        for one in ledger.proofs.demands()
         if (one.is_open or (every and not overdue)) and (one.is_overdue(now) or not overdue)
     ]
 
@@ -86,7 +86,7 @@ def demand(
 
     def ask(client: str) -> bool:
         hours = policy.incidents.proof_hours
-        return ledger.demand_proof(client, note, now, hours=hours, timezone=policy.timezone)
+        return ledger.proofs.demand(client, note, now, hours=hours, timezone=policy.timezone)
 
     return _each(catalogue, ledger, clock, clients=clients, do=ask, dry_run=dry_run)
 
@@ -109,7 +109,7 @@ def settle(
     now = clock()
 
     def close(client: str) -> bool:
-        return ledger.settle_proof(client, note, now)
+        return ledger.proofs.settle(client, note, now)
 
     return _each(catalogue, ledger, clock, clients=clients, do=close, dry_run=dry_run)
 
@@ -120,12 +120,12 @@ def enforce(
     """Want the suspension of VPSs whose client's proof is overdue, its end where it came (C7.1)."""
     now = clock()
     node_of = {vps.full_name: vps.node for vps in read_all(project)}
-    due = proofs.due(node_of, ledger.proof_demands(), ledger.measures(in_force=True), now)
+    due = proofs.due(node_of, ledger.proofs.demands(), ledger.measures.all(in_force=True), now)
 
     def want(vps: str) -> Wanted:
         if vps in due.resume:
-            return ledger.resume(vps, proofs.GROUND, "the proof came", now)
-        return ledger.suspend(vps, proofs.GROUND, "", now)
+            return ledger.measures.resume(vps, proofs.GROUND, "the proof came", now)
+        return ledger.measures.suspend(vps, proofs.GROUND, "", now)
 
     concerned = {vps: node_of[vps] for vps in (*due.suspend, *due.resume)}
     return measures.record(ledger, Chosen(concerned, by_name=False), want, dry_run=dry_run)

@@ -52,7 +52,7 @@ def clients_since(change: Change) -> list[str]:
     """
     files, known = change.files, declarations.clients(change.project)
     found = git.declared_in(files)
-    if _everybodys(change.project, files):
+    if reaches_everybody(change.project, files):
         return sorted(found.union(known))
     if any(file.startswith(_INVENTORY) for file in files):
         found |= _by_catalogue(change, known)
@@ -72,7 +72,7 @@ def _by_catalogue(change: Change, known: Collection[str]) -> set[str]:
     return unsound | redeployed(before.catalogue, new, change.declared)
 
 
-def _everybodys(project: Project, files: Iterable[str]) -> bool:
+def reaches_everybody(project: Project, files: Iterable[str]) -> bool:
     """Whether one of *files*, relative to the project, is what every stack is made from."""
     program = f"{project.program.name}/"
     made_from = ingredients(project)

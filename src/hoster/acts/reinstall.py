@@ -16,7 +16,6 @@ from hoster.acts.measures import job_of
 from hoster.acts.reply import Reply
 from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError, RuleError
-from hoster.ledger import require_unseen
 from hoster.mail import outbox
 from hoster.orders import disks, systems
 from hoster.project import declarations, files
@@ -194,7 +193,7 @@ def _judge_one(
     vps: VpsDeclaration,
     wish: _Wish,
 ) -> _Judged:
-    request, known = ledger.asked(vps.full_name, wish.request)
+    request, known = ledger.reinstalls.asked(vps.full_name, wish.request)
     image, keep = wish.image, wish.keep
     if known is not None:
         _require_same(known, image)
@@ -223,7 +222,7 @@ def _recorded(
     if not judged.is_new:
         return judged
     vps, new = judged.vps, judged.new
-    known = judged.known or ledger.begin_reinstall(
+    known = judged.known or ledger.reinstalls.begin(
         vps.full_name,
         judged.request,
         image=new.image,
@@ -233,7 +232,7 @@ def _recorded(
         user=catalogue.images[new.image_name].default_user,
         now=clock(),
     )
-    codes = ledger.reinstall_codes(known)
+    codes = ledger.reinstalls.codes(known)
     _declare(project, new.model_copy(update={"image": known.image}), codes)
     return replace(judged, known=known)
 
@@ -267,13 +266,13 @@ def give_up(
     """
     changed, declared = False, []
     for name in vps:
-        row = ledger.last_reinstall(name)
-        require_unseen(row)
+        row = ledger.reinstalls.last(name)
+        systems.require_unseen(row)
         declared.append(named_now(project, name))
         changed |= row.is_open
         if row.is_open and not dry_run:
             _go_back(project, declared[-1], row)
-            ledger.give_up_reinstall(row.id, clock())
+            ledger.reinstalls.give_up(row.id, clock())
     return GivenUp(changed, declared)
 
 
@@ -295,7 +294,7 @@ def seen(
     Raises:
         ConfigurationError: there is no reinstall of that number.
     """
-    changed, measures = ledger.reinstall_seen(reinstall, clock())
+    changed, measures = ledger.reinstalls.note_seen(reinstall, clock())
     now = "" if measures else hand_over(project, catalogue, ledger, clock, reinstall=reinstall).now
     return Seen(changed, measures, now)
 
@@ -315,13 +314,13 @@ def hand_over(
         ConfigurationError: there is no reinstall, or measure, of a number.
         RuleError: the new system was not seen up yet.
     """
-    row = ledger.reinstall(reinstall)
+    row = ledger.reinstalls.numbered(reinstall)
     vps = named_now(project, row.vps)
     values = mail_values(vps, catalogue) | {"timezone": catalogue.policy.timezone}
     keep = timedelta(days=row.keep_days)
-    news, confirmed = ledger.finish_reinstall(reinstall, measures, values, clock(), keep=keep)
+    news, confirmed = ledger.reinstalls.finish(reinstall, measures, values, clock(), keep=keep)
     outbox.send_due(ledger, catalogue.company, clock)
-    situation = ledger.situation(row.vps)
+    situation = ledger.measures.situation(row.vps)
     left = "".join(f"; {one.kind} for {one.ground}" for one in situation.measures)
     return HandedOver(
         news or any(one.changed for one in confirmed),
@@ -348,11 +347,13 @@ def erase(
             "name VPSs, as in acme/web, or say that those are meant that are due"
         )
     rows = [
-        one for one in ledger.former_disks(clock() if due else None) if not vps or one.vps in vps
+        one
+        for one in ledger.reinstalls.former_disks(clock() if due else None)
+        if not vps or one.vps in vps
     ]
     for row in () if dry_run else rows:
         _erase(project, row)
-        ledger.former_disk_erased(row.id, clock())
+        ledger.reinstalls.note_erased(row.id, clock())
     return Erased([row.vps for row in rows])
 
 

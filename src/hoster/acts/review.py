@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hoster.acts.check import Judgement
     from hoster.acts.compare import Comparison
     from hoster.acts.preview import Previewed
-    from hoster.engine.rollout import Outcome
+    from hoster.engine.rollout import StackOutcome
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def review(
     stacks: bool = True,
     at_once: int | None = None,
     begun: Callable[[str], None] = lambda _: None,
-    told: Callable[[Outcome], None] = lambda _: None,
+    told: Callable[[StackOutcome], None] = lambda _: None,
 ) -> Iterator[Look]:
     """Yield what is found, the quickest first, and nothing after what forbids the change.
 

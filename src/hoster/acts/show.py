@@ -62,8 +62,8 @@ def show(
 
 def record(ledger: Ledger, name: str) -> Record:
     """Return what the ledger knows of the VPS *name*."""
-    history, reinstalls = ledger.trail(name), ledger.reinstalls(name)
-    return Record(ledger.situation(name), tuple(history), tuple(reinstalls))
+    history, reinstalls = ledger.trail.entries(name), ledger.reinstalls.all(name)
+    return Record(ledger.measures.situation(name), tuple(history), tuple(reinstalls))
 
 
 def _chosen(declared: Declarations, name: str | None) -> list[VpsDeclaration]:

@@ -76,13 +76,13 @@ def terminate(
         RuleError: a court wants one of them kept; none is terminated then.
     """
     declared = declarations.read_all(project)
-    known = {one.vps: one for one in ledger.terminations()}
+    known = {one.vps: one for one in ledger.terminations.all()}
     changed, endings = False, []
     with ledger.together(dry_run=dry_run):
         for name in vps:
             before = known.get(name)
             lost = before.lost if before else _lost(catalogue, *declared.named([name]))
-            changed |= ledger.begin_termination(name, reason, note, lost, clock())
+            changed |= ledger.terminations.begin(name, reason, note, lost, clock())
             endings.append(Ending(name, lost, not (before and before.finished_at)))
     return Terminating(changed, endings)
 
@@ -107,7 +107,7 @@ def remove(project: Project, ledger: Ledger, *, vps: Names) -> Changed:
     Raises:
         RuleError: the end of one of them is not on record.
     """
-    ended, changed = [one.vps for one in ledger.terminations()], False
+    ended, changed = [one.vps for one in ledger.terminations.all()], False
     for name in vps:
         if name not in ended:
             raise RuleError(f"no termination of {name} is on record", remedy="terminate-vps.yml")
@@ -133,6 +133,6 @@ def _remove(project: Project, name: str, ended: Collection[str]) -> bool:
 def terminated(catalogue: Catalogue, ledger: Ledger, clock: Clock, *, vps: Names) -> Changed:
     """Confirm that nothing is left of VPSs, and tell their clients; once (C12.5, C15.2)."""
     timezone = catalogue.policy.timezone
-    changed = [ledger.finish_termination(name, timezone, clock()) for name in vps]
+    changed = [ledger.terminations.finish(name, timezone, clock()) for name in vps]
     outbox.send_due(ledger, catalogue.company, clock)
     return Changed(any(changed))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hoster.wire.status import VpsStatus
 
 
-class Kind(StrEnum):
+class DriftKind(StrEnum):
     """How something is not as declared."""
 
     MISSING = "missing"
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 class Deviation:
     """Something that is not as declared: of a VPS, a domain or a tap, and where that was seen."""
 
-    kind: Kind
+    kind: DriftKind
     what: str
     where: str
     text: str
@@ -84,14 +84,14 @@ def _domains(
     there = {one.vps: one for one in facts.domains if one.vps}
     for name, vps in mine.items():
         if name not in there:
-            yield Deviation(Kind.MISSING, name, facts.node, "libvirt has no domain of it")
+            yield Deviation(DriftKind.MISSING, name, facts.node, "libvirt has no domain of it")
             continue
         for text in _differences(there[name], vps, catalogue):
-            yield Deviation(Kind.DIFFERENT, name, facts.node, text)
+            yield Deviation(DriftKind.DIFFERENT, name, facts.node, text)
     for one in facts.domains:
         if one.vps not in mine:
             what = f"is {one.vps}, which is not declared here" if one.vps else "is no VPS"
-            yield Deviation(Kind.UNKNOWN, one.name, facts.node, f"domain {one.name} {what}")
+            yield Deviation(DriftKind.UNKNOWN, one.name, facts.node, f"domain {one.name} {what}")
 
 
 def _differences(domain: Domain, vps: VpsDeclaration, catalogue: Catalogue) -> Iterator[str]:
@@ -118,14 +118,14 @@ def _agent(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Dev
     for one in facts.domains:
         if one.is_running and one.vps in mine and one.vps not in passing:
             text = "it runs, and the node's agent lets nothing of it pass: hoster-node reconcile"
-            yield Deviation(Kind.DIFFERENT, one.vps, facts.node, text)
+            yield Deviation(DriftKind.DIFFERENT, one.vps, facts.node, text)
     for name, said in known.items():
         if name in mine and said["plan"] != mine[name].plan:
             text = f"plan is declared {mine[name].plan}, and the node's agent has {said['plan']}"
-            yield Deviation(Kind.DIFFERENT, name, facts.node, text)
+            yield Deviation(DriftKind.DIFFERENT, name, facts.node, text)
         if name not in mine and name in passing:
             text = "the node's agent lets it pass, and it is not declared here"
-            yield Deviation(Kind.UNKNOWN, name, facts.node, text)
+            yield Deviation(DriftKind.UNKNOWN, name, facts.node, text)
 
 
 def _taps(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Deviation]:
@@ -133,7 +133,7 @@ def _taps(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Devi
     ours |= {one.tap for one in facts.domains}  # told as a domain
     for tap in facts.taps:
         if tap not in ours:
-            yield Deviation(Kind.UNKNOWN, tap, facts.node, f"tap {tap} is no declared VPS's")
+            yield Deviation(DriftKind.UNKNOWN, tap, facts.node, f"tap {tap} is no declared VPS's")
 
 
 def of_stack(
@@ -145,19 +145,19 @@ def of_stack(
     """Return what a client's stack last deployed that is not as *declared*."""
     mine = {vps.name: vps for vps in declared}
     found = [
-        Deviation(Kind.UNKNOWN, f"{client}/{name}", "stack", "deployed, and not declared")
+        Deviation(DriftKind.UNKNOWN, f"{client}/{name}", "stack", "deployed, and not declared")
         for name in sorted(outputs.keys() - mine.keys())
     ]
     for name, vps in mine.items():
         if name not in outputs:
             text = f"declared, and not deployed: pulumi -C pulumi up -s {client}"
-            found.append(Deviation(Kind.MISSING, vps.full_name, "stack", text))
+            found.append(Deviation(DriftKind.MISSING, vps.full_name, "stack", text))
         elif vps.plan in catalogue.plans:
             was = DeployedVps.from_outputs(outputs[name]).outputs()
             wanted = DeployedVps.of(vps, catalogue).outputs()
             found += [
                 Deviation(
-                    Kind.DIFFERENT,
+                    DriftKind.DIFFERENT,
                     vps.full_name,
                     "stack",
                     f"{field} is declared {wanted[field]}, and deployed is {was[field]}",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hoster.acts.change import Change
     from hoster.acts.reply import Reply
     from hoster.catalogue import Catalogue
-    from hoster.engine.rollout import Outcome
+    from hoster.engine.rollout import StackOutcome
     from hoster.ledger import Ledger
     from hoster.project import Project
 
@@ -106,7 +106,7 @@ def terminated(project: Project) -> set[str]:
     if project.has_no_ledger:
         return set()
     with Ledger.open(project.ledger_url) as ledger:
-        return {one.vps for one in ledger.terminations()}
+        return {one.vps for one in ledger.terminations.all()}
 
 
 def counted(number: int, what: str) -> str:
@@ -119,7 +119,7 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def say_outcome(outcome: Outcome) -> None:
+def say_outcome(outcome: StackOutcome) -> None:
     """Tell what became of one stack among many."""
     say(f"{outcome.client}: {outcome.result} ({outcome.seconds:.1f} s)")
 

@@ -34,7 +34,7 @@ def announce(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     with _common.ledger() as ledger:
-        rows = [_row(one) for one in ledger.announcements()]
+        rows = [_row(one) for one in ledger.announcements.all()]
     if as_json:
         _common.print_json({"announcements": rows})
         return
@@ -129,7 +129,7 @@ def settle(number: int, names: tuple[str, ...], as_json: bool) -> None:
       hoster announce settle 4 acme/web acme/db
     """
     with _common.ledger() as ledger:
-        new = ledger.settle(number, names, _common.clock())
+        new = ledger.announcements.settle(number, names, _common.clock())
     if as_json:
         _common.print_json({"changed": bool(new), "settled": new})
     else:

@@ -29,7 +29,7 @@ def audit(ctx: click.Context, subject: str | None, limit: int, as_json: bool) ->
     if ctx.invoked_subcommand is not None:
         return
     with _common.ledger() as ledger:
-        rows = [_row(one) for one in ledger.trail(subject, limit)]
+        rows = [_row(one) for one in ledger.trail.entries(subject, limit)]
     if as_json:
         _common.print_json({"entries": rows})
         return
@@ -74,7 +74,7 @@ def verify(anchor: str, as_json: bool) -> None:
     from hoster.errors import ExitCode
 
     with _common.ledger() as ledger:
-        found = ledger.verify_trail(anchor)
+        found = ledger.trail.verify(anchor)
     sound = found.broken is None and found.anchored
     if as_json:
         _common.print_json({"sound": sound, **vars(found)})

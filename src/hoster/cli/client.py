@@ -66,7 +66,7 @@ def add(name: str, dry_run: bool, as_json: bool, **fields: str | None) -> None:
     changed = False
     if not dry_run:
         with _common.ledger() as ledger:
-            changed = ledger.add_client(new, _common.clock())
+            changed = ledger.clients.add(new, _common.clock())
     if as_json:
         _common.print_json({"changed": changed, **new.model_dump()})
     elif dry_run:
@@ -112,7 +112,7 @@ def show(name: str | None, as_json: bool) -> None:
       hoster client show acme --json
     """
     with _common.ledger() as ledger:
-        found = [ledger.client(name)] if name else ledger.clients()
+        found = [ledger.clients.named(name)] if name else ledger.clients.all()
     rows = [known.model_dump() for known in found]
     if as_json:
         _common.print_json({"clients": rows})

@@ -32,7 +32,7 @@ def events(
       hoster events --kind cycle-ended --json
     """
     with _common.ledger() as ledger:
-        found = ledger.node_events(subject=subject, kinds=kind, node=node, limit=limit)
+        found = ledger.node_events.latest(subject=subject, kinds=kind, node=node, limit=limit)
     rows = [_row(one) for one in found]
     if as_json:
         _common.print_json({"events": rows})

@@ -29,7 +29,7 @@ def outbox(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     with _common.ledger() as ledger:
-        rows = [_row(mail) for mail in ledger.mails()]
+        rows = [_row(mail) for mail in ledger.outbox.mails()]
     if as_json:
         _common.print_json({"mails": rows})
     else:
@@ -92,7 +92,7 @@ def retry(mail_id: int, as_json: bool) -> None:
       hoster outbox retry 17 && hoster outbox send
     """
     with _common.ledger() as ledger:
-        mail = ledger.retry_mail(mail_id, _common.clock())
+        mail = ledger.outbox.retry(mail_id, _common.clock())
     if as_json:
         _common.print_json({"id": mail.id, "state": mail.state})
     else:

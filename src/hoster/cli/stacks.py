@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hoster.acts.apply import Applied
     from hoster.acts.preview import Previewed
     from hoster.changes.previews import Preview
-    from hoster.engine.rollout import Outcome
+    from hoster.engine.rollout import StackOutcome
 
 
 def _on_stacks(command: Callable[..., None]) -> Callable[..., None]:
@@ -165,7 +165,7 @@ def _told(seen: Mapping[str, Preview]) -> list[dict[str, Any]]:
     ]
 
 
-def _lines(outcomes: Sequence[Outcome], seen: Mapping[str, Preview]) -> list[str]:
+def _lines(outcomes: Sequence[StackOutcome], seen: Mapping[str, Preview]) -> list[str]:
     lines = [f"{one['vps']}: {text}" for one in _told(seen) for text in _what(one)]
     return lines + [f"{outcome.result}: {text}" for outcome in outcomes for text in outcome.details]
 
@@ -174,7 +174,7 @@ def _what(one: dict[str, Any]) -> list[str]:
     return one["notes"] or [", ".join(one["changes"])]
 
 
-def _summary(outcomes: Sequence[Outcome]) -> str:
+def _summary(outcomes: Sequence[StackOutcome]) -> str:
     from hoster.engine import rollout
 
     counts = rollout.report(outcomes)["counts"]
@@ -184,7 +184,7 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     return f"{_common.counted(len(outcomes), 'stack')}: {said}"
 
 
-def _text(outcomes: Sequence[Outcome], seen: Mapping[str, Preview]) -> str:
+def _text(outcomes: Sequence[StackOutcome], seen: Mapping[str, Preview]) -> str:
     lines = [*_lines(outcomes, seen), _summary(outcomes)]
     return "".join(f"{line}\n" for line in lines)
 

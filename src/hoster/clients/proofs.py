@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hoster.errors import RuleError
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from hoster.incidents.measures import Measure
 
+client_of = names.client_of
 GROUND = "identity"
 """What a suspension for an overdue proof is called (`hoster.incidents.measures.SUSPENSIONS`)."""
 
@@ -139,8 +141,3 @@ def require_settled(vps: str, demands: Iterable[Demand]) -> None:
                 f"{one.demanded_at:%Y-%m-%d} has not come",
                 remedy=f"When it came, or nothing is asked any more: hoster proof settle {client}",
             )
-
-
-def client_of(vps: str) -> str:
-    """Return whose VPS it is: ``acme`` of ``acme/web``."""
-    return vps.partition("/")[0]

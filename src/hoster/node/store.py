@@ -195,8 +195,8 @@ class Store:
             (taps,),
         )
         for tap, kind, detail, reason, since in rows:
-            one = Measure(kind, detail, reason, datetime.fromisoformat(since))
-            measures.setdefault(tap, []).append(one)
+            measure = Measure(kind, detail, reason, datetime.fromisoformat(since))
+            measures.setdefault(tap, []).append(measure)
         rows = self._db.execute(
             """SELECT tap, facts, class_minor, running, started_at, cycle_start, used_bytes,
                told_percent FROM vps WHERE tap LIKE ? ORDER BY tap""",

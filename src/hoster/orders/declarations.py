@@ -13,6 +13,7 @@ from hoster.catalogue import Name, Value, pinned
 from hoster.errors import ConfigurationError
 from hoster.orders.ssh_keys import checked
 from hoster.problems import near
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -72,8 +73,8 @@ class VpsDeclaration(Value):
 
     @property
     def domain(self) -> str:
-        """The name on its host node; the dot keeps ``a-b/c`` and ``a/b-c`` apart."""
-        return f"{self.client}.{self.name}"
+        """The name of its domain on its host node."""
+        return names.domain_name(self.full_name)
 
     @property
     def image_name(self) -> str:

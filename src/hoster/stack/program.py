@@ -11,12 +11,12 @@ import pulumi_libvirt as libvirt
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from hoster.changes import rules
-from hoster.changes.deployed import DeployedVps, vanished, violations
+from hoster.changes.deployed import COMPONENT, DeployedVps, vanished, violations
 from hoster.errors import ConfigurationError, RuleError
 from hoster.project import ENDED_VARIABLE, Project, declarations
 from hoster.project.inventory import load_catalogue
 from hoster.stack.first_boot import Network
-from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
+from hoster.stack.virtual_server import VirtualServer, VirtualServerArgs
 from hoster.wire import names
 from hoster.wire.metadata import metadata_xml
 from hoster.wire.vps import Vps
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from hoster.catalogue import Catalogue, Plan
     from hoster.orders.declarations import VpsDeclaration
-
-COMPONENT = "hoster:vps:VirtualServer"
 
 
 def declare() -> None:
@@ -142,11 +140,7 @@ def _arguments(
         domain_type=catalogue.nodes[vps.node].domain_type,
         storage_pool=policy.storage_pool,
         bridge=policy.bridge,
-        headroom=Headroom(
-            vcpus=policy.headroom.vcpus,
-            memory_mib=policy.headroom.memory_mib,
-            memory_slots=policy.headroom.memory_slots,
-        ),
+        headroom=policy.headroom,
         former_disk=vps.former_disk,
     )
 
@@ -190,6 +184,6 @@ def _outputs(vps: VpsDeclaration, catalogue: Catalogue, server: VirtualServer) -
     return {
         **DeployedVps.of(vps, catalogue).outputs(),
         "user": catalogue.images[vps.image_name].default_user,
-        "domain": vps.full_name.replace("/", "."),
+        "domain": vps.domain,
         "uuid": server.uuid,
     }
