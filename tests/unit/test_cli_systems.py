@@ -14,18 +14,23 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from hoster.cli import act_lifecycle, cli
+from hoster.cli import _common, cli
 from hoster.clients.contact import Client
 from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError, HosterError, NoRoomError, RuleError, ToolError
 from hoster.ledger import Ledger
 from hoster.ledger._session import Sessions
+from hoster.mail.outbox import LEASE
 from hoster.orders.declarations import VpsDeclaration
 from hoster.orders.disks import volume
 from hoster.project import Project, declarations, files
 
 WEB = "acme/web"
 TICKET = ("--request", "ticket-4711")
+PLAN = {"city": "Paris", "country": "FR", "plan": "KVM 2", "vcpus": 2} | {
+    "memory_mib": 2048,
+    "disk_gib": 20,
+}
 
 
 class CutError(BaseException):
@@ -131,7 +136,7 @@ def stack(project: Project, monkeypatch: pytest.MonkeyPatch) -> PretendedStack:
 def clock(monkeypatch: pytest.MonkeyPatch, now: datetime) -> list[datetime]:
     """The hour; its one item can be changed."""
     hour = [now]
-    monkeypatch.setattr(act_lifecycle, "_now", lambda: hour[0])
+    monkeypatch.setattr(_common, "clock", lambda: hour[0])
     return hour
 
 
@@ -162,17 +167,13 @@ def run(
     with Ledger.open(project.ledger_url) as ledger:
         ledger.clients.add(ada, clock[0])
         ledger.orders.begin(WEB, web.ipv4, user="debian", now=clock[0])
-        values = {"city": "Paris", "country": "FR", "plan": "KVM 2", "vcpus": 2} | {
-            "vps": WEB,
-            "ipv4": str(web.ipv4),
-            "memory_mib": 2048,
-            "disk_gib": 20,
-            "image": "Debian 12",
-        }
+        values = PLAN | {"vps": WEB, "ipv4": str(web.ipv4), "image": "Debian 12"}
         ledger.orders.deliver(WEB, values, clock[0])
     stack.deploy(project, "acme")
 
     def invoke(*arguments: str) -> Any:
+        if arguments[0] == "outbox":
+            clock[0] += LEASE  # a mail that was claimed by a run that was cut is free again
         done = CliRunner().invoke(cli, ["--project", str(project.root), *arguments])
         if isinstance(done.exception, (HosterError, CutError)):
             raise done.exception

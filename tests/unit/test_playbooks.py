@@ -114,8 +114,8 @@ def erasing(fake: Path) -> list[str]:
     return [one for one in calls(fake, "virsh") if one.startswith(("vol-wipe", "vol-delete"))]
 
 
-JUDGED = "act terminate acme/web --reason request --note  --dry-run"
-WANTED = "act terminate acme/web --reason request --note "
+WANTED = "terminate vps=acme/web reason=request"
+JUDGED = f"{WANTED} --dry-run"
 
 
 def test_a_termination_overwrites_what_is_the_vpss_then_deletes_it_then_is_on_record(
@@ -132,7 +132,7 @@ def test_a_termination_overwrites_what_is_the_vpss_then_deletes_it_then_is_on_re
         "vol-delete --pool vps acme.web.2.seed.iso",
     ] == erasing(fake)
     assert ["forget acme/web --ipv4 203.0.113.17 --json"] == calls(fake, "hoster-node")
-    ended = ["act remove acme/web", "act terminated acme/web"]
+    ended = ["remove vps=acme/web", "terminated vps=acme/web"]
     assert [JUDGED, WANTED, *ended] == calls(fake, "hoster")
 
 
@@ -153,7 +153,7 @@ def test_what_was_not_overwritten_is_not_deleted_nor_what_a_listing_does_not_tel
 
     assert 2 == play(*CONFIRMED).returncode
     assert erased == erasing(fake)
-    assert "act terminated acme/web" not in calls(fake, "hoster")
+    assert "terminated vps=acme/web" not in calls(fake, "hoster")
 
 
 def test_an_empty_pool_has_nothing_to_erase(play: Callable[..., Played], fake: Path) -> None:
@@ -161,7 +161,7 @@ def test_an_empty_pool_has_nothing_to_erase(play: Callable[..., Played], fake: P
 
     assert 0 == play(*CONFIRMED).returncode
     assert [] == erasing(fake)
-    assert "act terminated acme/web" == calls(fake, "hoster")[-1]
+    assert "terminated vps=acme/web" == calls(fake, "hoster")[-1]
 
 
 def test_a_termination_without_the_names_touches_nothing(
@@ -204,7 +204,7 @@ def test_a_node_without_the_image_or_the_room_is_refused_before_anything_is_touc
 
     assert 2 == done.returncode
     assert reason in done.stdout
-    judged = "act reinstall acme/web --request ticket-1 --dry-run"
+    judged = "reinstall vps=acme/web request=ticket-1 --dry-run"
     assert [judged] == calls(fake, "hoster")
 
 
@@ -219,6 +219,7 @@ def test_a_new_system_is_seen_up_before_its_client_is_told_and_the_former_disk_e
     assert ["destroy acme.web", "start acme.web"] == [calls(fake, "virsh")[at] for at in (1, -1)]
     on_node = ["watch acme/web --seconds 600 --json", "measures"]
     assert on_node == calls(fake, "hoster-node")
-    wanted = "act reinstall acme/web --request ticket-1 --image debian-13 --keep"
-    handed_over = ["act seen 4", "act reinstalled 4 17", "act erase --due acme/web"]
-    assert [f"{wanted} --dry-run", wanted, *handed_over] == calls(fake, "hoster")
+    wanted = "reinstall vps=acme/web request=ticket-1 image=debian-13 keep=True"
+    handed_over = ["seen reinstall=4", "reinstalled reinstall=4 measures=[17]"]
+    erased = "erase vps=acme/web due=True"
+    assert [f"{wanted} --dry-run", wanted, *handed_over, erased] == calls(fake, "hoster")

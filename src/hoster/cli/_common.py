@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from hoster.acts.change import Change
+    from hoster.acts.reply import Reply
     from hoster.catalogue import Catalogue
     from hoster.engine.rollout import StackOutcome
+    from hoster.ledger import Ledger
     from hoster.project import Project
 
 _Value = TypeVar("_Value")
@@ -72,6 +74,23 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
+def ledger() -> Ledger:
+    """Open the project's ledger, for a ``with``.
+
+    Raises:
+        LedgerUnreachableError: it cannot be opened.
+    """
+    from hoster.ledger import Ledger
+
+    return Ledger.open(project().ledger_url)
+
+
+def act(do: Callable[..., _Value], *handed: Any, **given: Any) -> _Value:
+    """Do an act: it gets what is *handed* in, the ledger, the clock, and what is *given*."""
+    with ledger() as opened:
+        return do(*handed, opened, clock, **given)
+
+
 def change(ref: str | None) -> Change:
     """Return the project beside what *ref* says of it, to be read as it is asked."""
     from hoster.acts.change import Change
@@ -108,6 +127,13 @@ def say_outcome(outcome: StackOutcome) -> None:
 def print_json(data: Any) -> None:
     """Print data for a program."""
     click.echo(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+
+
+def print_reply(reply: Reply) -> None:
+    """Print what an act said, for a program; what people should know besides, for them."""
+    for remark in reply.remarks():
+        say(remark)
+    print_json(reply.as_json())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated, Any
@@ -149,6 +149,17 @@ class Declarations:
                 raise ConfigurationError(f"no VPS {name} is declared{near(name, known)}")
             found.append(known[name])
         return found
+
+    def replaced(self, vps: VpsDeclaration) -> Declarations:
+        """Return them with *vps* in the place of the VPS of that name."""
+        return Declarations(
+            tuple(
+                replace(one, vps=tuple(vps if old.name == vps.name else old for old in one.vps))
+                if one.client == vps.client
+                else one
+                for one in self.clients
+            )
+        )
 
     def addresses(self) -> dict[IPv4Address, VpsDeclaration]:
         """Return who has which address."""

@@ -22,9 +22,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, *_context: object, **_variables: object) -> dict[str, Any]:
         """Return the answer for this act."""
         folder = Path(os.environ["HOSTER_FAKE"])
-        argv = [str(word) for word in self._task.args["argv"]]
-        argv += ["--dry-run"] if self._task.check_mode else []
+        act, arguments = self._task.args["act"], self._task.args["arguments"]
+        words = [f"{name}={value}" for name, value in arguments.items() if value]
+        words += ["--dry-run"] if self._task.check_mode else []
         with (folder / "calls").open("a") as calls:
-            calls.write(f"hoster {' '.join(argv)}\n")
-        answer = json.loads((folder / "answers.json").read_text()).get(argv[1], {})
+            calls.write(f"hoster {act} {' '.join(words)}\n")
+        answer = json.loads((folder / "answers.json").read_text()).get(act, {})
         return {"changed": bool(answer.get("changed")), "answer": answer, "stdout_lines": []}
