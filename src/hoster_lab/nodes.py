@@ -162,10 +162,11 @@ def start(container: str, plug: Callable[[State], None]) -> State:
     raise LabError(f"the node {container} does not come up: systemd says «{answer}»")
 
 
-def remove(container: str) -> None:
-    """Stop a container in order, and delete it."""
-    run(["podman", "stop", "--ignore", "--time", str(STOP_SECONDS), container])
-    run(["podman", "rm", "--force", "--ignore", "--volumes", container])
+def remove(container: str, *, in_order: bool = True) -> None:
+    """Stop a container, *in_order* or as a power cut does, and delete it."""
+    if in_order:
+        run(["podman", "stop", "--ignore", "--time", str(STOP_SECONDS), container])
+    run(["podman", "rm", "--force", "--ignore", "--time", "0", "--volumes", container])
 
 
 def runtime_options() -> list[str]:

@@ -159,7 +159,7 @@ def test_a_new_system_ends_what_demanded_it_and_nothing_else(
         measure(7, 1, lift_wanted_at=now, lifted_at=now),
     ]
 
-    assert [second, first] == systems.ends_with_it(known, [first, second, *others])
+    assert [second, first] == systems.ended_by_new_system(known, [first, second, *others])
 
 
 @pytest.mark.parametrize(

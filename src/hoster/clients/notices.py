@@ -13,7 +13,7 @@ from hoster.wire.events import QUOTA_LEVELS, EventKind, quota_reached
 if TYPE_CHECKING:
     from hoster.wire.events import NodeEvent
 
-MAILED = (*map(quota_reached, QUOTA_LEVELS), EventKind.THROTTLE_LIFTED.value)
+MAILED = (*map(quota_reached, QUOTA_LEVELS), EventKind.QUOTA_THROTTLE_LIFTED.value)
 """Kinds of events that the client hears of; each is its mail's template, too."""
 
 
@@ -54,7 +54,7 @@ def notice(event: NodeEvent) -> Notice | None:
     details = quota_details(event)
     if details is None:
         return None
-    if details["quota_bytes"] is None and event.kind != EventKind.THROTTLE_LIFTED:
+    if details["quota_bytes"] is None and event.kind != EventKind.QUOTA_THROTTLE_LIFTED:
         return None  # of unlimited traffic, nothing is used up; but a plan with it lifts
     cycle = f"{details['cycle_end']}:{details['quota_bytes']}"
     return Notice(

@@ -131,20 +131,21 @@ def meant(
         RuleError: it is not the time for the act, or several fit and none is named.
     """
 
-    def fits(one: Measure) -> bool:
-        is_named = ground in {"", one.ground} and incident in {None, one.incident}
-        return one.kind == _ENDS[act] and is_named
+    def fits(measure: Measure) -> bool:
+        is_named = ground in {"", measure.ground} and incident in {None, measure.incident}
+        return measure.kind == _ENDS[act] and is_named
 
-    there = [one for one in situation.measures if fits(one)]
+    there = [measure for measure in situation.measures if fits(measure)]
     if len(there) == 1:
         return there[0]
-    before = [one for one in measures if one.is_lifted and fits(one)]
+    before = [measure for measure in measures if measure.is_lifted and fits(measure)]
     if not there and before:
         return before[-1]
     situation.require(vps, act)
-    of_kind = [one for one in situation.measures if one.kind == _ENDS[act]]
+    of_kind = [measure for measure in situation.measures if measure.kind == _ENDS[act]]
     known = ", ".join(
-        f"{one.incident} ({one.ground})" if one.incident else one.ground for one in of_kind
+        f"{measure.incident} ({measure.ground})" if measure.incident else measure.ground
+        for measure in of_kind
     )
     raise RuleError(
         f"{vps}: name one of what is in force: {known}",

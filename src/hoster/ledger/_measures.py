@@ -105,14 +105,14 @@ class Measures(Subject):
                 refuses it and there is no *override*.
         """
         with self._sessions.transaction() as session:
-            one = _meant(session, vps, Act.RECONNECT, incident=incident)
-            if not one.is_wanted:
-                return Wanted(one, changed=False)
-            about = session.get_one(IncidentRow, one.incident).as_value(Incident)
+            measure = _meant(session, vps, Act.RECONNECT, incident=incident)
+            if not measure.is_wanted:
+                return Wanted(measure, changed=False)
+            about = session.get_one(IncidentRow, measure.incident).as_value(Incident)
             before = earlier(about, incidents(session, vps), policy.recurrence)
             verdict = grade(policy.after_correction, about.severity, before)
             require_reconnection(about, verdict, override)
-            return unwant(session, one, now, override)
+            return unwant(session, measure, now, override)
 
     def resume(self, vps: str, reason: str, why: str, now: datetime) -> Wanted:
         """Want the end of the suspension for *reason*, and of no other measure (C15.1).
@@ -121,10 +121,10 @@ class Measures(Subject):
             RuleError: no suspension for that reason is in force.
         """
         with self._sessions.transaction() as session:
-            one = _meant(session, vps, Act.RESUME, ground=reason)
-            if not one.is_wanted:
-                return Wanted(one, changed=False)
-            return unwant(session, one, now, why)
+            measure = _meant(session, vps, Act.RESUME, ground=reason)
+            if not measure.is_wanted:
+                return Wanted(measure, changed=False)
+            return unwant(session, measure, now, why)
 
     def confirm(self, numbers: Iterable[int], now: datetime, timezone: str) -> list[Confirmed]:
         """Note that the nodes did what the measures with these *numbers* wait for, and tell it.
@@ -172,9 +172,9 @@ def measures(session: Session, vps: str | None = None, *, in_force: bool = False
     return [row.as_value(Measure) for row in session.scalars(wanted)]
 
 
-def unwant(session: Session, one: Measure, now: datetime, why: str) -> Wanted:
+def unwant(session: Session, measure: Measure, now: datetime, why: str) -> Wanted:
     """Want the end of a measure."""
-    row = session.get_one(MeasureRow, one.id)
+    row = session.get_one(MeasureRow, measure.id)
     row.lift_wanted_at, row.lift_author, row.lift_note = now, actor(), why
     note(session, now, f"{row.kind}-unwanted", row.vps, measure=row.id, ground=row.ground, note=why)
     return Wanted(row.as_value(Measure), changed=True)

@@ -127,10 +127,10 @@ class Reinstalls(Subject):
                 note(session, now, "reinstall-seen", row.vps, reinstall=row.id, image=row.image)
             if row.finished_at is None:
                 here = measures(session, row.vps, in_force=True)
-                for one in systems.ends_with_it(incidents(session, row.vps), here):
-                    unwant(session, one, now, f"reinstalled ({row.request})")
+                for measure in systems.ended_by_new_system(incidents(session, row.vps), here):
+                    unwant(session, measure, now, f"reinstalled ({row.request})")
             here = measures(session, row.vps, in_force=True)
-            return news, [one for one in here if not one.is_wanted]
+            return news, [measure for measure in here if not measure.is_wanted]
 
     def finish(
         self,
@@ -153,7 +153,7 @@ class Reinstalls(Subject):
             row = _row(session, number)
             systems.require_seen(row.as_value(Reinstall))
             timezone = str(values["timezone"])
-            confirmed = [confirm(session, one, now, timezone) for one in measures]
+            confirmed = [confirm(session, each, now, timezone) for each in measures]
             if row.finished_at is not None:
                 return False, confirmed
             row.finished_at, row.erase_after = now, now + keep
@@ -261,7 +261,7 @@ def _hand_over(
     session: Session, row: ReinstallRow, values: Mapping[str, Any], now: datetime
 ) -> None:
     until = row.erase_after.isoformat() if row.erase_after and row.keep_days else None
-    here = sorted({one.ground for one in measures(session, row.vps, in_force=True)})
+    here = sorted({each.ground for each in measures(session, row.vps, in_force=True)})
     hand_over(
         session,
         f"reinstall:{row.id}",

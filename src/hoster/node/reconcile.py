@@ -140,7 +140,7 @@ class Reconciliation:
             self._now, EventKind.CYCLE_ENDED, vps.full_name, bytes=known.used_bytes, **ended
         )
         if known.told_percent == max(QUOTA_LEVELS):
-            self._tell_quota(EventKind.THROTTLE_LIFTED, known)
+            self._tell_quota(EventKind.QUOTA_THROTTLE_LIFTED, known)
         return replace(known, cycle_start=began, used_bytes=0, told_percent=0)
 
     def _told(self, known: Known) -> Known:
@@ -149,7 +149,7 @@ class Reconciliation:
             if known.told_percent < level <= reached:
                 self._tell_quota(quota_reached(level), known)
         if reached < known.told_percent == max(QUOTA_LEVELS):  # a larger plan
-            self._tell_quota(EventKind.THROTTLE_LIFTED, known)
+            self._tell_quota(EventKind.QUOTA_THROTTLE_LIFTED, known)
         return replace(known, told_percent=reached)
 
     def _tell_quota(self, kind: str, known: Known) -> None:

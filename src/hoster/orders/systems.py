@@ -115,13 +115,12 @@ def demanding(incidents: Iterable[Incident]) -> list[Incident]:
     return sorted(found, key=lambda each: each.id, reverse=True)
 
 
-def ends_with_it(incidents: Iterable[Incident], measures: Iterable[Measure]) -> list[Measure]:
+def ended_by_new_system(
+    incidents: Iterable[Incident], measures: Iterable[Measure]
+) -> list[Measure]:
     """Return the *measures* that a new system ends: those of what demanded it (C7.4)."""
-    of_incident: dict[int | None, list[Measure]] = {}
-    for each in measures:
-        if each.kind == "quarantine" and each.is_wanted and not each.is_lifted:
-            of_incident.setdefault(each.incident, []).append(each)
-    return [one for each in demanding(incidents) for one in of_incident.get(each.id, [])]
+    here = [each for each in measures if each.kind == "quarantine" and each.is_wanted]
+    return [each for cause in demanding(incidents) for each in here if each.incident == cause.id]
 
 
 def require_no_other(vps: str, reinstalls: Iterable[Reinstall]) -> None:

@@ -27,7 +27,7 @@ class EventKind(StrEnum):
     VPS_FORGOTTEN = "vps-forgotten"
     PLAN_CHANGED = "plan-changed"
     CYCLE_ENDED = "cycle-ended"
-    THROTTLE_LIFTED = "quota-throttle-lifted"
+    QUOTA_THROTTLE_LIFTED = "quota-throttle-lifted"
     SPOOF_REFUSED = "spoof-refused"
     UNKNOWN_TAP = "unknown-tap"
     RULES_RESTORED = "rules-restored"
