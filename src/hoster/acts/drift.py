@@ -6,7 +6,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hoster.changes import drift as rules
 from hoster.engine import pulumi_cli, rollout
@@ -58,36 +58,38 @@ def drift(
     ask = partial(_of_node, catalogue=catalogue, seconds=timeout_seconds)
     with ThreadPoolExecutor(at_once) as pool:
         answers = list(pool.map(ask, nodes, [by_node[node.name] for node in nodes]))
-    found = [one for answer in answers if not isinstance(answer, str) for one in answer]
+    found = [one for answer in answers for one in answer.deviations]
     if stacks:
         found += _of_stacks(project, declared, catalogue)
     return Drift(
         tuple(sorted(found, key=lambda one: (one.where, one.what, one.text))),
-        {
-            node.name: answer
-            for node, answer in zip(nodes, answers, strict=True)
-            if isinstance(answer, str)
-        },
+        {answer.node: answer.trouble for answer in answers if answer.trouble},
         len(nodes),
     )
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What of a node is not as declared, or the trouble why it did not answer."""
+
+    node: str
+    deviations: Sequence[Deviation] = ()
+    trouble: str = ""
+
+
 def _of_node(
     node: NodeSsh, mine: Sequence[VpsDeclaration], catalogue: Catalogue, seconds: float
-) -> list[Deviation] | str:
-    """Return what of a node is not as *mine* say, or why it did not answer."""
+) -> _Answer:
     try:
         found = facts.facts(node, seconds=seconds)
     except HosterError as error:
-        return error.message
-    return rules.of_node(found, mine, catalogue)
+        return _Answer(node.name, trouble=error.message)
+    return _Answer(node.name, rules.of_node(found, mine, catalogue))
 
 
 def _of_stacks(project: Project, declared: Declarations, catalogue: Catalogue) -> list[Deviation]:
-    def deployed(client: str) -> Mapping[str, Mapping[str, object]]:
-        found: Mapping[str, Mapping[str, object]]
-        found = pulumi_cli.stack_outputs(project, client).get("vps", {})
-        return found
+    def deployed(client: str) -> Any:
+        return pulumi_cli.stack_outputs(project, client).get("vps", {})
 
     with ThreadPoolExecutor(rollout.most_at_once()) as pool:
         outputs = pool.map(deployed, [one.client for one in declared.clients])
