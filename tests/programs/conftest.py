@@ -107,6 +107,19 @@ def stackless(project: Project) -> Project:
     return project
 
 
+@pytest.fixture
+def lingering(tmp_path: Path) -> str:
+    """What a program begins with whose first run takes its time: a second one meets it."""
+    ran = str(tmp_path / "ran")
+    return f"""
+import pathlib, time
+ran = pathlib.Path({ran!r})
+if not ran.exists():
+    ran.touch()
+    time.sleep(2)
+"""
+
+
 @pytest.fixture(scope="session")
 def stack_as_made(
     tmp_path_factory: pytest.TempPathFactory, pulumi_path: str, installed_once: str

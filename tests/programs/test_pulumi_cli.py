@@ -172,9 +172,9 @@ def test_who_locks_after_one_that_ended_keeps_the_lock(
 
 
 def test_of_two_who_find_the_same_lock_left_neither_takes_that_of_the_other(
-    deployable: Project, tmp_path: Path
+    deployable: Project, tmp_path: Path, lingering: str
 ) -> None:
-    (deployable.program / "__main__.py").write_text("import time\ntime.sleep(2)\n" + COMPONENT)
+    (deployable.program / "__main__.py").write_text(lingering + COMPONENT)
     locked(deployable, tmp_path, hostname=socket.gethostname(), pid=a_process_that_ended())
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(pulumi_cli.deploy, deployable, "acme") for _ in range(2)]
