@@ -130,34 +130,9 @@ def test_what_somebody_changed_in_the_kernel_is_put_right(two: Node) -> None:
     changes.delete(*FILTER, [Element("throttles", netlink.interface(WEB.tap))])
     with inside(two.wire.node):
         changes.commit()
-    two.program(
-        "tc",
-        "class",
-        "change",
-        "dev",
-        UPLINK,
-        "parent",
-        "1:1",
-        "classid",
-        "1:10",
-        "htb",
-        "rate",
-        "1mbit",
-    )
-    two.program(
-        "tc",
-        "class",
-        "add",
-        "dev",
-        UPLINK,
-        "parent",
-        "1:1",
-        "classid",
-        "1:99",
-        "htb",
-        "rate",
-        "1mbit",
-    )
+    for verb, number in (("change", "1:10"), ("add", "1:99")):
+        place = ("dev", UPLINK, "parent", "1:1", "classid", number)
+        two.program("tc", "class", verb, *place, "htb", "rate", "1mbit")
     assert two.passed("stranger")  # it could have
 
     assert two.reconcile(WEB, DB).changed
