@@ -30,6 +30,14 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
+@pytest.fixture
+def with_ledger(project: Project, empty_ledger: Path) -> Project:
+    """The same project, with a ledger that holds nothing."""
+    project.state.mkdir(mode=0o700)
+    shutil.copy(empty_ledger, project.state / "ledger.sqlite3")
+    return project
+
+
 @pytest.fixture(scope="session")
 def catalogue() -> Catalogue:
     """The catalogue that ships."""

@@ -93,9 +93,9 @@ def delivered(ordered: Ledger, now: datetime) -> Ledger:
 # --- the database ---
 
 
-def test_the_migrations_make_just_the_tables_that_the_code_knows(ledger_url: str) -> None:
-    make(ledger_url)
-    engine = engine_of(ledger_url)
+def test_the_migrations_make_just_the_tables_that_the_code_knows(new_url: str) -> None:
+    make(new_url)
+    engine = engine_of(new_url)
 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -106,9 +106,9 @@ def test_the_migrations_make_just_the_tables_that_the_code_knows(ledger_url: str
     engine.dispose()
 
 
-def test_constraints_have_names_that_a_migration_can_find(ledger_url: str) -> None:
-    make(ledger_url)
-    engine = engine_of(ledger_url)
+def test_constraints_have_names_that_a_migration_can_find(new_url: str) -> None:
+    make(new_url)
+    engine = engine_of(new_url)
 
     with engine.connect() as connection:
         looking = inspect(connection)
@@ -122,11 +122,11 @@ def test_constraints_have_names_that_a_migration_can_find(ledger_url: str) -> No
 
 
 def test_a_ledger_is_opened_again_with_what_it_held(
-    ledger_url: str, ada: Client, now: datetime
+    new_url: str, ada: Client, now: datetime
 ) -> None:
-    with Ledger.open(ledger_url) as ledger:
+    with Ledger.open(new_url) as ledger:
         ledger.add_client(ada, now)
-    with Ledger.open(ledger_url) as ledger:
+    with Ledger.open(new_url) as ledger:
         assert [ada] == ledger.clients()
 
 
@@ -141,10 +141,10 @@ def test_a_ledger_of_a_newer_release_is_left_alone(ledger_url: str) -> None:
         Ledger.open(ledger_url)
 
 
-def test_two_that_open_a_new_ledger_at_once_both_can(ledger_url: str) -> None:
+def test_two_that_open_a_new_ledger_at_once_both_can(new_url: str) -> None:
     script = "import sys; from hoster.ledger import Ledger; Ledger.open(sys.argv[1]).__exit__()"
 
-    assert [""] * 2 == side_by_side(script, [[ledger_url]] * 2)
+    assert [""] * 2 == side_by_side(script, [[new_url]] * 2)
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "mysql://a/b"])
@@ -678,7 +678,7 @@ def content(engine: Engine) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_its_rows(
-    ledger_url: str,
+    new_url: str,
 ) -> None:
     first: dict[str, dict[str, Any]] = {
         "client": {"name": "acme", "details": {"email": "ada@client.example"}}
@@ -692,15 +692,15 @@ def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_its_rows(
         "event": {"id": 1, "at": BEGUN, "actor": "ada", "kind": "client-added"}
         | {"subject": "acme", "details": {}},
     }
-    make_by("0001", ledger_url)
-    engine = engine_of(ledger_url)
+    make_by("0001", new_url)
+    engine = engine_of(new_url)
     with engine.begin() as connection:
         there = tables(engine)
         for name, row in first.items():
             connection.execute(there[name].insert(), row)
     before = content(engine)
 
-    with Ledger.open(ledger_url) as ledger:
+    with Ledger.open(new_url) as ledger:
         assert [] == ledger.node_events()
         assert ["delivery:acme/web"] == [mail.occasion for mail in ledger.mails()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
@@ -273,6 +274,7 @@ PAGES = st.lists(
 @given(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=30), pages=PAGES)
 def test_whatever_pages_are_handed_in_each_event_is_kept_once(
     tmp_path_factory: pytest.TempPathFactory,
+    empty_ledger: Path,
     ada: Client,
     now: datetime,
     kinds: list[str],
@@ -287,8 +289,8 @@ def test_whatever_pages_are_handed_in_each_event_is_kept_once(
         ]
         for node, stream in streams.items()
     }
-    folder: Path = tmp_path_factory.mktemp("ledger")
-    with Ledger.open(f"sqlite:///{folder}/ledger.sqlite3") as ledger:
+    file = shutil.copy(empty_ledger, tmp_path_factory.mktemp("ledger"))
+    with Ledger.open(f"sqlite:///{file}") as ledger:
         ledger.add_client(ada, now)
         for node, start, length in pages:
             known = ledger.last_node_events([node]).get(node, ("", 0))[1]
