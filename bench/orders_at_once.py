@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from hoster.wire import names
 from hoster_lab import journey
 from hoster_lab.lab import Lab
 
@@ -53,13 +54,13 @@ def order(company: journey.Company, client: str) -> None:
 
 
 def _judge(lab: Lab, company: journey.Company, clients: list[str]) -> tuple[str, str, str, str]:
-    mine = [vps for vps in company.hoster("show")["vps"] if vps["name"].split("/")[0] in clients]
+    mine = [vps for vps in company.hoster("show")["vps"] if names.client_of(vps["name"]) in clients]
     addresses = {vps["ipv4"] for vps in mine}
     disks = domains = 0
     for node in lab.nodes:
         volumes = lab.on(node, ["virsh", "vol-list", "vps"]).stdout
         running = lab.on(node, ["virsh", "list", "--name"]).stdout.split()
-        here = [vps["name"].replace("/", ".") for vps in mine if vps["node"] == node.name]
+        here = [names.domain_name(vps["name"]) for vps in mine if vps["node"] == node.name]
         disks += sum(f"{name}.qcow2" in volumes for name in here)
         domains += sum(name in running for name in here)
     broken = len(company.hoster("check")["findings"])

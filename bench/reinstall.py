@@ -22,6 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from hoster.wire import names
 from hoster_lab import journey, tiny_image
 from hoster_lab.lab import Lab
 from hoster_lab.progress import Progress
@@ -30,7 +31,7 @@ NODE, EMAIL = "paris-1", "reinstalls@example.org"
 RUN = str(int(time.time()))
 VPS = f"reinstalls/run-{RUN}"
 """A name is given once: that of another run is on record as terminated."""
-DOMAIN = VPS.replace("/", ".")
+DOMAIN = names.domain_name(VPS)
 PROBE = """
 import socket, sys, time
 while True:
@@ -58,7 +59,7 @@ class Reinstalls:
 
     def order(self) -> None:
         """Order the VPS and wait until it was delivered."""
-        client = VPS.partition("/")[0]
+        client = names.client_of(VPS)
         images = self._lab.company.inventory / "group_vars" / "all" / "images.yml"
         tiny_image.add_to(images, tiny_image.ensure(Progress()))
         self._lab.playbook("configure-nodes.yml", "-e", "batch=100%")

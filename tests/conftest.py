@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -57,6 +58,32 @@ def details() -> dict[str, Any]:
 @pytest.fixture
 def ada(details: dict[str, Any]) -> Client:
     return client_of(details)
+
+
+@pytest.fixture(scope="session")
+def installed_once(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PYTHONPATH with a pip that repeats what the real one says is installed.
+
+    Pulumi asks before each run of a program, and pip takes as long for that as all the rest does.
+    """
+    folder = tmp_path_factory.mktemp("pip")
+    asked = ["list", "-v", "--format", "json"]
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", *asked], check=True, capture_output=True, text=True
+    ).stdout
+    (folder / "pip").mkdir()
+    (folder / "pip" / "__init__.py").touch()
+    (folder / "pip" / "__main__.py").write_text(
+        f"""
+import runpy, sys
+if sys.argv[1:] == {asked!r}:
+    sys.exit(print({said!r}))
+sys.path.remove({str(folder)!r})
+sys.modules.pop("pip", None)
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+    )
+    return ":".join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
 
 class Postgresql:
@@ -172,7 +199,7 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path, empty_ledger: Pat
 def ledger(ledger_url: str, ada: Client) -> Iterator[Ledger]:
     """A ledger that knows the client acme."""
     with Ledger.open(ledger_url) as opened:
-        opened.add_client(ada, NOW)
+        opened.clients.add(ada, NOW)
         yield opened
 
 

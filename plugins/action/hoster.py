@@ -1,74 +1,79 @@
-"""A command of `hoster` as a task, in Ansible's process: most of what a call takes is its start."""
+"""An act of `hoster` as a task, in Ansible's process: most of what a call takes is its start."""
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
     # Before Ansible forks a process for each task, so that none of them loads it anew.
-    import hoster.cli.act
-    import hoster.cli.announce
-    import hoster.ledger
-    import hoster.mail.outbox  # noqa: F401
-    from hoster.cli import call
+    from hoster.acts.by_name import perform
     from hoster.errors import HosterError
+    from hoster.project import Project
 except ImportError as error:
     _MISSING = str(error)
 else:
     _MISSING = ""
 
+if TYPE_CHECKING:
+    from hoster.acts.reply import Reply
+
 DOCUMENTATION = r"""
 name: hoster
-short_description: Runs a command of hoster on the control machine
+short_description: Does an act of hoster on the control machine
 description:
-  - Calls C(hoster) with C(argv), as the command line does, in the project that this run is for.
+  - Does what C(hoster act) does, in the project that this run is for.
   - Runs on the control machine whatever the host, as its user, without C(become).
-  - A command that is refused fails the task, with the reason and what to do about it.
-  - In check mode the command gets C(--dry-run), and must know it.
+  - An act that is refused fails the task, with the reason and what to do about it.
+  - In check mode the act is tried and nothing is kept of it; one that cannot be tried is refused.
 options:
-  argv:
-    description: The command's words, after C(hoster).
+  act:
+    description: Its name, as C(hoster act) has it; or C(announce-maintenance), C(announce-update).
     required: true
-    type: list
-    elements: str
+    type: str
+  arguments:
+    description: What the act takes, by name. One that is unknown, missing or of no use is refused.
+    type: dict
 """
 
 EXAMPLES = r"""
 - name: Record a suspension
   hoster:
-    argv: [act, suspend, acme/web, --reason, unpaid]
+    act: suspend
+    arguments:
+      vps: acme/web
+      reason: unpaid
   register: recorded
 """
 
 RETURN = r"""
 answer:
-  description: The JSON that the command printed, if it did; C(changed) is taken out of it.
+  description: What the act said, with the keys of the command's JSON.
   type: dict
 stdout_lines:
-  description: What it printed.
+  description: The same for people, where it is a table; otherwise nothing.
   type: list
 stderr_lines:
-  description: What it told besides.
+  description: What people should know besides.
   type: list
 """
 
 
 class ActionModule(ActionBase):
-    """Runs the command."""
+    """Does the act."""
 
     _requires_connection = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"argv"})
+    _VALID_ARGS = frozenset({"act", "arguments"})
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Return what the command said.
+        """Return what the act said.
 
         Raises:
             AnsibleActionFail: it was refused or failed.
@@ -79,17 +84,25 @@ class ActionModule(ActionBase):
                 f"{sys.executable} cannot import hoster: {_MISSING}. Install it with "
                 "scripts/setup, and `source scripts/lib/env.sh`."
             )
-        argv = [str(word) for word in self._task.args["argv"]]
-        if self._task.check_mode:
-            argv.append("--dry-run")
+        reply = self._reply()
+        answer = reply.as_json()
+        return {
+            "changed": bool(answer["changed"]),
+            "answer": answer,
+            "stdout_lines": reply.lines(),
+            "stderr_lines": reply.remarks(),
+        }
+
+    def _reply(self) -> Reply:
+        given = self._task.args
+        if "act" not in given:
+            raise AnsibleActionFail("act is missing: which one?")
+        arguments, tried = given.get("arguments") or {}, bool(self._task.check_mode)
         try:
-            printed, told = call(argv)
+            return perform(str(given["act"]), arguments, Project.find(), _clock, dry_run=tried)
         except HosterError as error:
             raise AnsibleActionFail(str(error)) from None
-        answer = json.loads(printed) if printed.startswith("{") else {}
-        return {
-            "changed": bool(answer.get("changed")),
-            "answer": answer,
-            "stdout_lines": printed.splitlines(),
-            "stderr_lines": told.splitlines(),
-        }
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)

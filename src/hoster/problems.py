@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from pydantic import ValidationError
@@ -68,3 +68,14 @@ def _sentence(details: ErrorDetails, known: Iterable[str]) -> str:
     # Our own validators say what may be said of the value: it could be a private key.
     tell = details["type"] != "value_error" and isinstance(given, (str, int, float, bool))
     return f"{text} (is {given!r})" if tell else text
+
+
+def one_of(known: Collection[str]) -> Callable[[str], str]:
+    """Return a check that a name is among *known*: what a type's ``AfterValidator`` takes."""
+
+    def check(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"'{name}' is not one of {', '.join(map(repr, known))}")
+        return name
+
+    return check

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -70,16 +69,16 @@ def floor_of(module: str) -> str:
     raise KeyError(room)
 
 
-def ways(source: Path) -> Counter[tuple[str, str]]:
-    """Return how many imports lead from one room to another, for the modules below *source*."""
+def ways(source: Path) -> set[tuple[str, str]]:
+    """Return from which room an import leads to which, for the modules below *source*."""
     known = modules(source)
-    return Counter(
+    return {
         (room_of(module), room_of(other))
         for module, others in graph(known).items()
         if module.startswith("hoster.")
         for other in others
         if other.startswith("hoster.") and room_of(module) != room_of(other)
-    )
+    }
 
 
 def picture(source: Path) -> str:
@@ -98,10 +97,10 @@ def picture(source: Path) -> str:
     }
     for row, floor in enumerate(FLOORS):
         _draw_floor(svg, row, floor)
-    for (start, end), count in sorted(ways(source).items()):
+    for start, end in sorted(ways(source)):
         if end in FLOORS[-1].rooms:
             continue  # from everywhere: they would hide all else
-        _draw_way(svg, places[start], places[end], f"{start} imports {end}: {count}")
+        _draw_way(svg, places[start], places[end], f"{start} imports {end}")
     for row, floor in enumerate(FLOORS):
         for room in floor.rooms:
             _draw_room(svg, places[room], room, _about(source, room), _COLOURS[row])

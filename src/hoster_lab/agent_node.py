@@ -27,7 +27,8 @@ from hoster.node.kernel import guarantee, netlink, vps_elements
 from hoster.node.kernel.netlink import Quota, Transaction
 from hoster.node.kernel.vps_elements import FILTER
 from hoster.node.store import Store
-from hoster.wire.vps import Vps, vps_of_domain
+from hoster.wire.metadata import vps_of_domain
+from hoster.wire.vps import Vps
 from hoster_lab.in_process import (
     PATIENCE_SECONDS,
     Probe,

@@ -69,7 +69,17 @@ def run(
         raise LabError(f"{argv[0]} is missing: install {package}") from error
     except subprocess.TimeoutExpired as error:
         raise LabError(f"`{' '.join(argv)}` took over {timeout} s") from error
-    if check and done.returncode != 0:
-        said = "\n".join(f"{done.stdout}{done.stderr}".strip().splitlines()[-LAST_LINES:])
-        raise LabError(f"`{' '.join(argv)}` failed with code {done.returncode}:\n{said}")
+    if check:
+        refuse_failure(done)
     return done
+
+
+def refuse_failure(done: subprocess.CompletedProcess[str]) -> None:
+    """Refuse what came of a program that failed.
+
+    Raises:
+        LabError: it failed; with the last lines that it printed.
+    """
+    if done.returncode != 0:
+        said = "\n".join(f"{done.stdout}{done.stderr}".strip().splitlines()[-LAST_LINES:])
+        raise LabError(f"`{' '.join(done.args)}` failed with code {done.returncode}:\n{said}")

@@ -279,7 +279,8 @@ class Lab:
     def _configuration(self) -> str:
         """Return a hash of everything that the playbook's outcome depends on."""
         seen = hashlib.sha256()
-        parts = ("roles", "playbooks", "plugins", "src/hoster/node")
+        ours = ("node", "wire", "billing", "catalogue")
+        parts = ("roles", "playbooks", "plugins", *(f"src/hoster/{room}" for room in ours))
         folders = [*(self.checkout / part for part in parts), self.company.inventory]
         for path in sorted(path for folder in folders for path in folder.rglob("*")):
             if path.is_file() and path.suffix != ".pyc":

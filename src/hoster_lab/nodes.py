@@ -151,20 +151,22 @@ def start(container: str, plug: Callable[[State], None]) -> State:
     run(["podman", "start", container])
     plug(state(container))
     deadline = time.monotonic() + READY_SECONDS
-    ask = ["podman", "exec", container, "systemctl", "is-system-running"]
+    # To ask again and again would take longer than the boot; it only refuses before D-Bus is up.
+    ask = ["podman", "exec", container, "systemctl", "is-system-running", "--wait"]
     answer = ""
     while time.monotonic() < deadline:
-        answer = run(ask, check=False).stdout.strip()
+        answer = run(ask, check=False, timeout=READY_SECONDS).stdout.strip()
         if answer in {"running", "degraded"}:
             return state(container)
         time.sleep(0.2)
     raise LabError(f"the node {container} does not come up: systemd says «{answer}»")
 
 
-def remove(container: str) -> None:
-    """Stop a container in order, and delete it."""
-    run(["podman", "stop", "--ignore", "--time", str(STOP_SECONDS), container])
-    run(["podman", "rm", "--force", "--ignore", "--volumes", container])
+def remove(container: str, *, in_order: bool = True) -> None:
+    """Stop a container, *in_order* or as a power cut does, and delete it."""
+    if in_order:
+        run(["podman", "stop", "--ignore", "--time", str(STOP_SECONDS), container])
+    run(["podman", "rm", "--force", "--ignore", "--time", "0", "--volumes", container])
 
 
 def runtime_options() -> list[str]:

@@ -79,7 +79,7 @@ class Scenario:
 
     def destroy(self) -> None:
         """Leave nothing behind."""
-        nodes.remove(self.node.container)
+        nodes.remove(self.node.container, in_order=False)  # its disk goes with it
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:

@@ -16,8 +16,10 @@ import yaml
 
 from hoster_lab import client as client_side
 from hoster_lab import journey
+from hoster_lab.commands import refuse_failure
 from hoster_lab.e2e import (
     EMAIL,
+    NODE,
     TOKEN,
     VPS,
     ProcessListWatch,
@@ -27,7 +29,8 @@ from hoster_lab.e2e import (
     reachable,
     says_changed,
 )
-from hoster_lab.lab import Lab
+from hoster_lab.lab import PLAYBOOK_SECONDS, Lab
+from hoster_lab.warm_ansible import WarmAnsible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,18 +40,18 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 ORDER = (
     "test_lab",
+    "test_policy",  # the guest of the others boots meanwhile
     "test_order_to_login",
     "test_changes",
     "test_network",
     "test_incidents",
     "test_node_reboot",
     "test_reinstall",
-    "test_policy",
 )
 """The files with tests, as they are run: a VPS is followed from its order to its end."""
+FORKS = Path(__file__).parent / "ansible_forks.py"
 PLUGINS = Path(__file__).parent / "callback_plugins"
 MOST_STEPS = 60
-SECONDS = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,12 +70,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[place] = item
 
 
+@dataclass(frozen=True)
+class WarmLab(Lab):
+    """The lab, whose playbooks are run without loading Ansible for each."""
+
+    ansible: WarmAnsible
+
+    def playbook(self, name: str, *arguments: str) -> str:
+        """Run a playbook as `Lab.playbook` does."""
+        argv = [str(self.checkout / "playbooks" / name), *arguments]
+        done = self.ansible.run(argv, timeout=PLAYBOOK_SECONDS)
+        refuse_failure(done)
+        return done.stdout
+
+
 @pytest.fixture(scope="session")
-def lab() -> Lab:
+def lab() -> Iterator[Lab]:
     """The lab; what is missing of it is brought up first, and it stays up for the next run."""
     found = Lab(ROOT)
     found.up()
-    return found
+    with WarmAnsible(FORKS, found.env()) as ansible:
+        yield WarmLab(ROOT, ansible)
 
 
 @dataclass
@@ -80,6 +98,7 @@ class Cuts:
     """Runs playbooks that are killed after each of their steps; keeps where each was."""
 
     lab: Lab
+    ansible: WarmAnsible
     folder: Path
     made: list[tuple[str, str]] = field(default_factory=list)
 
@@ -89,24 +108,12 @@ class Cuts:
         *then* is called after each kill. Returns how often it was killed until a run came to its
         end; that run must have gone well.
         """
-        argv = [str(Path(sys.executable).parent / "ansible-playbook")]
-        argv += [str(self.lab.checkout / "playbooks" / playbook)]
+        argv = [str(self.lab.checkout / "playbooks" / playbook)]
         argv += [word for variable in variables for word in ("-e", variable)]
         after = self.folder / str(len(self.made))
         for kills in range(MOST_STEPS):
-            done = subprocess.run(
-                argv,
-                env=self.lab.env()
-                | {
-                    "ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS),
-                    "ANSIBLE_CALLBACKS_ENABLED": "cut",
-                    "HOSTER_CUT_AFTER": str(after),
-                },
-                capture_output=True,
-                text=True,
-                timeout=SECONDS,
-                check=False,
-            )
+            more = {"HOSTER_CUT_AFTER": str(after)}
+            done = self.ansible.run(argv, more=more, timeout=PLAYBOOK_SECONDS)
             if done.returncode != -signal.SIGKILL:
                 assert done.returncode == 0, done.stdout + done.stderr
                 return kills
@@ -122,11 +129,13 @@ _MADE = pytest.StashKey[list[tuple[str, str]]]()
 @pytest.fixture(scope="session")
 def cuts(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Cuts:
+) -> Iterator[Cuts]:
     """Acts that are cut; the report says where."""
-    made = Cuts(lab, tmp_path_factory.mktemp("cuts"))
-    request.config.stash[_MADE] = made.made
-    return made
+    plugins = {"ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS), "ANSIBLE_CALLBACKS_ENABLED": "cut"}
+    with WarmAnsible(FORKS, lab.env() | plugins) as ansible:
+        made = Cuts(lab, ansible, tmp_path_factory.mktemp("cuts"))
+        request.config.stash[_MADE] = made.made
+        yield made
 
 
 def pytest_terminal_summary(
@@ -152,19 +161,26 @@ def watch() -> Iterator[ProcessListWatch]:
 
 
 @pytest.fixture(scope="session")
-def output(lab: Lab, company: journey.Company, watch: ProcessListWatch) -> list[str]:
-    """Order, deploy and deliver; returns all that the commands printed."""
-    said = [
+def ordered(lab: Lab, company: journey.Company, watch: ProcessListWatch) -> list[str]:
+    """Order and deploy; returns what the commands printed. Its guest boots from here on."""
+    return [
         company.run("hoster", "client", "add", "e2e", *journey.contact(EMAIL, "fr"), "--json"),
         company.run(
             *("hoster", "order", VPS, "--plan", "kvm-1", "--image", "debian-12"),
             *("--location", "paris"),
         ),
         company.pulumi("preview", "--diff", "--stack", "e2e"),
-        company.up("e2e"),
+        company.pulumi("up", "--yes", "--skip-preview", "--stack", "e2e"),
     ]
+
+
+@pytest.fixture(scope="session")
+def output(
+    lab: Lab, company: journey.Company, watch: ProcessListWatch, ordered: list[str]
+) -> list[str]:
+    """Deliver it once it answers; returns all that the commands printed since the order."""
     journey.wait_until_answering(lab, str(declared(company)["ipv4"]))
-    said.append(company.run("hoster", "deliver", VPS))
+    said = [*ordered, company.run("hoster", "deliver", VPS)]
     watch.__exit__()
     return said
 
@@ -225,6 +241,14 @@ def resized(
 
 
 @pytest.fixture(scope="session")
+def rebooting(client: Client, file_before: str, resized: Change) -> str:
+    """Have the client reboot its resized VPS; returns the id of the boot before."""
+    boot = client.run("cat /proc/sys/kernel/random/boot_id")
+    client.run("sudo systemd-run --on-active=2 systemctl reboot 2>/dev/null")
+    return boot
+
+
+@pytest.fixture(scope="session")
 def changed_by(lab: Lab) -> Callable[..., bool]:
     """Run a playbook about the VPS; return whether it changed anything."""
 
@@ -237,12 +261,12 @@ def changed_by(lab: Lab) -> Callable[..., bool]:
 
 @pytest.fixture(scope="session")
 def other_image(lab: Lab) -> str:
-    """Another image on sale; with a user of its own."""
+    """Another image on sale, on the VPS's node; with a user of its own."""
     images = lab.company.inventory / "group_vars" / "all" / "images.yml"
     content = yaml.safe_load(images.read_text())
     content["images"]["other-12"] = content["images"]["debian-12"] | {"default_user": "other"}
     images.write_text(yaml.safe_dump(content))
-    lab.playbook("configure-nodes.yml", "-e", "batch=100%")
+    lab.playbook("configure-nodes.yml", "--limit", NODE)
     return "other-12"
 
 

@@ -52,7 +52,7 @@ def test_an_incident_from_the_cut_to_the_reconnection(
         time.sleep(3)
     assert seen == {"spoofed": 0, "honest": 0}
     company.pulumi("preview", "--stack", "e2e", "--expect-no-changes")
-    company.up("e2e")
+    company.pulumi("up", "--yes", "--skip-preview", "--stack", "e2e")
     assert not reachable(lab, codes)
 
     act("resume-vps.yml", "reason=unpaid", "note=paid")

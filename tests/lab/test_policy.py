@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from hoster_lab.lab import Lab
 
-pytestmark = pytest.mark.lab
+# With `ordered`: the guest that other tests follow boots meanwhile, which takes a minute.
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("ordered")]
 
 ROOT = Path(__file__).resolve().parents[2]
 

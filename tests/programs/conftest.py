@@ -77,25 +77,65 @@ def pulumi_path() -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulumi_path: str) -> Project:
-    (tmp_path / "company" / "inventory").mkdir(parents=True)
-    program = tmp_path / "company" / "pulumi"
+def project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulumi_path: str, installed_once: str
+) -> Project:
+    return _project(tmp_path, monkeypatch, pulumi_path, installed_once)
+
+
+def _project(folder: Path, environment: pytest.MonkeyPatch, path: str, installed: str) -> Project:
+    (folder / "company" / "inventory").mkdir(parents=True)
+    program = folder / "company" / "pulumi"
     program.mkdir()
     (program / "Pulumi.yaml").write_text("name: hoster\nruntime: python\n")
-    (tmp_path / "state").mkdir()
-    monkeypatch.setenv("PATH", pulumi_path)
-    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path / 'state'}")
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "a passphrase of the test")
-    monkeypatch.setenv("PULUMI_SKIP_UPDATE_CHECK", "1")
-    return Project(tmp_path / "company")
+    (folder / "state").mkdir()
+    environment.setenv("PATH", path)
+    environment.setenv("PYTHONPATH", installed)
+    environment.setenv("PULUMI_HOME", str(folder / "home"))
+    environment.setenv("PULUMI_BACKEND_URL", f"file://{folder / 'state'}")
+    environment.setenv("PULUMI_CONFIG_PASSPHRASE", "a passphrase of the test")
+    environment.setenv("PULUMI_SKIP_UPDATE_CHECK", "1")
+    return Project(folder / "company")
 
 
 @pytest.fixture
-def deployable(project: Project) -> Project:
-    """A stack whose program declares nothing yet."""
+def stackless(project: Project) -> Project:
+    """A program that declares nothing yet, and that no stack was made of."""
     settings = project.program / "Pulumi.yaml"
     settings.write_text("name: hoster\nruntime: {name: python, options: {toolchain: pip}}\n")
     (project.program / "__main__.py").write_text("")
-    pulumi_cli.ensure_stack(project, "acme")
     return project
+
+
+@pytest.fixture
+def lingering(tmp_path: Path) -> str:
+    """What a program begins with whose first run takes its time: a second one meets it."""
+    ran = str(tmp_path / "ran")
+    return f"""
+import pathlib, time
+ran = pathlib.Path({ran!r})
+if not ran.exists():
+    ran.touch()
+    time.sleep(2)
+"""
+
+
+@pytest.fixture(scope="session")
+def stack_as_made(
+    tmp_path_factory: pytest.TempPathFactory, pulumi_path: str, installed_once: str
+) -> Path:
+    """The declaration and the state of the stack acme, as `ensure_stack` makes them."""
+    folder = tmp_path_factory.mktemp("stack")
+    with pytest.MonkeyPatch.context() as environment:
+        project = _project(folder, environment, pulumi_path, installed_once)
+        pulumi_cli.ensure_stack(project, "acme")
+    return folder
+
+
+@pytest.fixture
+def deployable(stackless: Project, stack_as_made: Path, tmp_path: Path) -> Project:
+    """A stack whose program declares nothing yet; it is made once and copied."""
+    declaration = stackless.declaration("acme")
+    shutil.copy(Project(stack_as_made / "company").declaration("acme"), declaration)
+    shutil.copytree(stack_as_made / "state", tmp_path / "state", dirs_exist_ok=True)
+    return stackless

@@ -78,11 +78,11 @@ def place(
 
 
 @pytest.fixture
-def stored(place: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Project:
+def stored(place: str, monkeypatch: pytest.MonkeyPatch, stackless: Project) -> Project:
     """A project whose stacks are there; its program declares nothing yet."""
     monkeypatch.setenv("PULUMI_BACKEND_URL", place)
-    deployable: Project = request.getfixturevalue("deployable")
-    return deployable
+    pulumi_cli.ensure_stack(stackless, "acme")
+    return stackless
 
 
 def program(project: Project, text: str) -> None:
@@ -113,9 +113,9 @@ def test_a_stack_lives_there_from_its_first_day_to_its_last(stored: Project) -> 
     assert {} == pulumi_cli.stack_outputs(stored, "acme")
 
 
-def test_two_who_apply_the_same_stack_take_turns(stored: Project) -> None:
+def test_two_who_apply_the_same_stack_take_turns(stored: Project, lingering: str) -> None:
     """Nobody's update is lost: the second waits for the lock of the first."""
-    program(stored, "import time\ntime.sleep(2)\n" + VPS)
+    program(stored, lingering + VPS)
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(pulumi_cli.deploy, stored, "acme") for _ in range(2)]
         changed = sorted(one.result() for one in both)

@@ -172,9 +172,9 @@ def test_who_locks_after_one_that_ended_keeps_the_lock(
 
 
 def test_of_two_who_find_the_same_lock_left_neither_takes_that_of_the_other(
-    deployable: Project, tmp_path: Path
+    deployable: Project, tmp_path: Path, lingering: str
 ) -> None:
-    (deployable.program / "__main__.py").write_text("import time\ntime.sleep(2)\n" + COMPONENT)
+    (deployable.program / "__main__.py").write_text(lingering + COMPONENT)
     locked(deployable, tmp_path, hostname=socket.gethostname(), pid=a_process_that_ended())
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(pulumi_cli.deploy, deployable, "acme") for _ in range(2)]
@@ -201,7 +201,10 @@ def test_a_lock_that_goes_while_it_is_read_is_no_failure(
     assert ["NotFound" in one for one in said] == [True, False]
 
 
-def test_a_lock_that_cannot_be_read_for_long_is_said(deployable: Project, tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_read_for_long_is_said(
+    deployable: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulumi_cli, "VANISHED_ATTEMPTS", 2)
     lock = locks(tmp_path) / "l.json"
     lock.symlink_to("nowhere")
     with pytest.raises(ToolError, match="NotFound"):

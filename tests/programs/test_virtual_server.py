@@ -11,10 +11,11 @@ import pytest
 import yaml
 from lxml import etree
 
+from hoster.catalogue import Headroom
 from hoster.changes.deployed import DeployedVps
 from hoster.orders.declarations import FormerDisk
 from hoster.stack.first_boot import Network
-from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
+from hoster.stack.virtual_server import VirtualServer, VirtualServerArgs
 
 if TYPE_CHECKING:
     from tests.programs.conftest import RecordedEngine

@@ -150,12 +150,13 @@ def web(qemu: Qemu, volumes: Volume, domains: Domain) -> Web:
 
 
 @pytest.fixture(scope="session")
-def engine_environment() -> dict[str, str]:
+def engine_environment(installed_once: str) -> dict[str, str]:
     """The environment in which ``pulumi`` and its plugins are found."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hoster"
     return {
         **os.environ,
         "PATH": f"{ROOT}/.venv/bin:{cache}/bin:{os.environ['PATH']}",
+        "PYTHONPATH": installed_once,
         "PULUMI_CONFIG_PASSPHRASE": "tests only",
         "PULUMI_SKIP_UPDATE_CHECK": "1",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "1",

@@ -44,6 +44,8 @@ domain = libvirt.Domain("vm", name="acme.web", type="qemu", machine="q35", opts=
     xml=libvirt.DomainXmlArgs(xslt=open(os.environ["DEMO_XSLT"]).read()))
 pulumi.export("uuid", domain.id)
 """
+POLL_SECONDS = 0.002
+"""Short against every step of a run, yet the run has the processor meanwhile."""
 SMALL = {"size": 2**24, "memory": 256, "vcpu": 1, "user_data": SECRET}
 LARGE = {**SMALL, "size": 2**25, "memory": 512, "vcpu": 2}
 
@@ -82,21 +84,31 @@ class Stack:
         return "".join(path.read_text() for path in files if path.is_file())
 
 
-@pytest.fixture
-def stack(qemu: Qemu, tmp_path: Path, engine_environment: dict[str, str]) -> Stack:
-    (tmp_path / "Pulumi.yaml").write_text(PROJECT)
-    (tmp_path / "__main__.py").write_text(PROGRAM)
-    (tmp_path / "plugin").symlink_to(ROOT / "pulumi/plugin")
+@pytest.fixture(scope="module")
+def stack_as_made(
+    tmp_path_factory: pytest.TempPathFactory, engine_environment: dict[str, str]
+) -> Stack:
+    """The project with an empty stack; made once and copied."""
+    folder = tmp_path_factory.mktemp("stack")
+    (folder / "Pulumi.yaml").write_text(PROJECT)
+    (folder / "__main__.py").write_text(PROGRAM)
+    (folder / "plugin").symlink_to(ROOT / "pulumi/plugin")
     environment = {
         **engine_environment,
-        "PULUMI_BACKEND_URL": f"file://{tmp_path}",
-        "DEMO_URI": qemu.uri,
+        "PULUMI_BACKEND_URL": f"file://{folder}",
         "DEMO_XSLT": str(HERE / "vps.xslt"),
     }
     assert shutil.which("pulumi", path=environment["PATH"]), "run scripts/setup first"
-    new = Stack(tmp_path, environment)
+    new = Stack(folder, environment)
     assert 0 == new.run({}, "stack", "init")[0]
     return new
+
+
+@pytest.fixture
+def stack(qemu: Qemu, tmp_path: Path, stack_as_made: Stack) -> Stack:
+    shutil.copytree(stack_as_made.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    place = {"PULUMI_BACKEND_URL": f"file://{tmp_path}", "DEMO_URI": qemu.uri}
+    return Stack(tmp_path, {**stack_as_made.environment, **place})
 
 
 def files(qemu: Qemu) -> set[str]:
@@ -193,6 +205,7 @@ def test_a_run_killed_at_any_step_is_ended_by_the_next(
     while not reached(qemu):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
+        time.sleep(POLL_SECONDS)
     _kill_all_of(process)
     _mend_cut_state(stack.folder)
 

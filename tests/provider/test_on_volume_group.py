@@ -20,7 +20,7 @@ import pytest
 from hoster_lab import volume_group_image
 from hoster_lab.commands import run
 from hoster_lab.progress import Progress
-from hoster_lab.volume_group_image import EXTENT_BYTES
+from hoster_lab.volume_group_image import DISK_BYTES, EXTENT_BYTES, LVM_BYTES
 from libvirt_provider import _storage
 from libvirt_provider._connection import Host
 from libvirt_provider._resource import Change
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MIB = 2**20
-LVM_BYTES = MIB
-"""What LVM keeps for itself at the beginning of the disk."""
-DISK_BYTES = LVM_BYTES + 16 * EXTENT_BYTES
 DISK_SIZE, LARGER = 2 * EXTENT_BYTES, 3 * EXTENT_BYTES
 FOREIGN = b"earlier tenant.\n"
 TOKEN = b"this client's own secret\n"
@@ -99,9 +96,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     guest = volume_group_image.ensure(Progress())
     folder = tmp_path_factory.mktemp("volume-group")
     disk = folder / "disk.raw"
-    with disk.open("wb") as raw:
-        raw.truncate(DISK_BYTES)
-    with volume_group_image.booted(guest, disk, folder) as host:
+    with volume_group_image.running(guest, disk, folder) as host:
         group = Group(host, disk, _used(folder / "extent"))
         Pool(group.host).create(POOL_URN + "vg", {"name": "vg", "type": "logical"})
         images = {"name": "images", "type": "dir", "target": {"path": "/images"}}

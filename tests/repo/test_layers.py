@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 import sys
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -46,6 +46,12 @@ def outside(path: Path) -> set[str]:
     """The libraries that a module imports: neither Python's nor ours."""
     heads = {one.name.partition(".")[0] for one in imports(path) if not one.for_types}
     return heads - sys.stdlib_module_names - set(OURS)
+
+
+def called(path: Path) -> set[str]:
+    """The plain names that a module calls."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return {call.func.id for call in calls if isinstance(call.func, ast.Name)}
 
 
 def circle(among: Mapping[str, frozenset[str]]) -> list[str]:
@@ -123,7 +129,7 @@ def test_acts_print_nothing(known: dict[str, Path]) -> None:
 
     assert acts
     assert set() == {name for path in acts for name in outside(path) & {"click", "rich_click"}}
-    assert [] == [path.name for path in acts if re.search(r"\bprint\(", path.read_text())]
+    assert set() == {path.name for path in acts for name in called(path) if name == "print"}
 
 
 def test_a_node_needs_little(known: dict[str, Path], imported: dict[str, frozenset[str]]) -> None:
@@ -174,7 +180,10 @@ def test_what_ships_does_not_need_the_lab(imported: dict[str, frozenset[str]]) -
 
 
 def test_the_python_of_ansible_is_for_its_plugins_alone(known: dict[str, Path]) -> None:
-    assert [] == [name for name, path in known.items() if "ansible" in outside(path)]
+    ships = {name: path for name, path in known.items() if not name.startswith("hoster_lab")}
+
+    assert ships
+    assert [] == [name for name, path in ships.items() if "ansible" in outside(path)]
 
 
 def test_a_plugin_of_ansible_wraps_the_toolkit_and_nothing_else(root: Path) -> None:

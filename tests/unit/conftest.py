@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
+from datetime import datetime
 from ipaddress import IPv4Address
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from hoster.catalogue import Catalogue
+from hoster.ledger import Ledger
 from hoster.orders.declarations import VpsDeclaration, parse_vps
 from hoster.project import Project
 from hoster.project.inventory import load_catalogue
@@ -88,3 +93,80 @@ def repository(
     git("add", "--all")
     git("commit", "--quiet", "--message", "Begin")
     return project
+
+
+def _engine_of(url: str) -> Engine:
+    target = make_url(url)
+    sqlite = target.get_backend_name() == "sqlite"
+    return create_engine(target if sqlite else target.set(drivername="postgresql+psycopg"))
+
+
+@pytest.fixture(scope="session")
+def engine_of() -> Callable[[str], Engine]:
+    """Look at the database past the ledger."""
+    return _engine_of
+
+
+@pytest.fixture(scope="session")
+def events() -> Callable[[str], list[tuple[str, str]]]:
+    """Read the kinds and subjects of the audit trail's entries, past the ledger."""
+
+    def read(url: str) -> list[tuple[str, str]]:
+        engine = _engine_of(url)
+        with engine.connect() as connection:
+            rows = connection.execute(text("SELECT kind, subject FROM event ORDER BY id")).all()
+        engine.dispose()
+        return [(row.kind, row.subject) for row in rows]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def side_by_side() -> Callable[[str, list[list[str]]], list[str]]:
+    """Run a script once for each of some arguments, all at once; return what they print."""
+
+    def run(script: str, arguments: list[list[str]]) -> list[str]:
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", script, *each],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for each in arguments
+        ]
+        done = [(*process.communicate(timeout=120), process.returncode) for process in running]
+        assert [("", 0)] * len(arguments) == [(error, code) for _, error, code in done]
+        return [output for output, _, _ in done]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fresh_ledger(
+    tmp_path_factory: pytest.TempPathFactory, empty_ledger: Path
+) -> Callable[[], Ledger]:
+    """Open a new ledger on SQLite that holds nothing."""
+    folder = tmp_path_factory.mktemp("ledgers")
+    number = count()
+
+    def make() -> Ledger:
+        file = shutil.copy(empty_ledger, folder / f"{next(number)}.sqlite3")
+        return Ledger.open(f"sqlite:///{file}")
+
+    return make
+
+
+@pytest.fixture
+def ordered(ledger: Ledger, now: datetime) -> Ledger:
+    """A ledger with one order, of acme/web, not delivered."""
+    ledger.orders.begin("acme/web", IPv4Address("203.0.113.17"), user="debian", now=now)
+    return ledger
+
+
+@pytest.fixture
+def delivered(ordered: Ledger, now: datetime) -> Ledger:
+    """A ledger with one delivery, whose mail waits."""
+    values = {"vps": "acme/web", "ipv4": "203.0.113.17"}
+    ordered.orders.deliver("acme/web", values, now)
+    return ordered

@@ -36,10 +36,11 @@ def play(
     some = {web.name: web.fields_written()}
     project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.add_client(ada, now)
+        ledger.clients.add(ada, now)
 
-    def run(argv: list[str], *options: str) -> Played:
-        task = {"name": "Call it", "hoster": {"argv": argv}, "register": "called"}
+    def run(act: str, arguments: dict[str, Any], *options: str) -> Played:
+        called = {"act": act, "arguments": arguments}
+        task = {"name": "Call it", "hoster": called, "register": "called"}
         show = {"name": "Show it", "ansible.builtin.debug": {"msg": "{{ called | to_json }}"}}
         playbook = tmp_path / "playbook.yml"
         tasks = {"hosts": "localhost", "gather_facts": False, "tasks": [task, show]}
@@ -65,39 +66,61 @@ def called(done: Played) -> Any:
     return json.loads(said) if isinstance(said, str) else said
 
 
-SUSPEND = ["act", "suspend", "acme/web", "--reason", "unpaid"]
+SUSPEND: tuple[str, dict[str, Any]] = ("suspend", {"vps": "acme/web", "reason": "unpaid"})
 
 
 def test_a_task_says_what_changed_once(play: Callable[..., Played], project: Project) -> None:
-    assert called(play(SUSPEND, "--check"))["changed"]
-    first, second = called(play(SUSPEND)), called(play(SUSPEND))
+    assert called(play(*SUSPEND, "--check"))["changed"]
+    first, second = called(play(*SUSPEND)), called(play(*SUSPEND))
 
     assert (True, False) == (first["changed"], second["changed"])
     assert ["paris-1"] == [one["node"] for one in second["answer"]["nodes"]]
     with Ledger.open(project.ledger_url) as ledger:
-        assert ["unpaid"] == [one.ground for one in ledger.measures()]
+        assert ["unpaid"] == [one.ground for one in ledger.measures.all()]
 
 
-def test_a_command_that_prints_no_json_has_lines(play: Callable[..., Played]) -> None:
-    play(SUSPEND)
+def test_an_act_whose_answer_is_a_table_has_lines(play: Callable[..., Played]) -> None:
+    play(*SUSPEND)
 
-    assert "1 not" in called(play(["act", "summary", 1]))["stdout_lines"][-1]
+    assert "1 not" in called(play("summary", {"measures": [1]}))["stdout_lines"][-1]
 
 
 @pytest.mark.parametrize(
-    ("argv", "reason"),
+    ("act", "arguments", "reason"),
     [
-        (["act", "resume", "acme/web", "--reason", "unpaid"], "nothing to resume"),
-        (["act", "suspend", "acme/wep", "--reason", "unpaid"], "did you mean acme/web"),
-        (["act", "suspend", "acme/web", "--reason", "whim"], "'whim' is not one of"),
-        (["nothing"], "No such command"),
+        ("resume", {"vps": "acme/web", "reason": "unpaid"}, "nothing to resume"),
+        ("suspend", {"vps": "acme/wep", "reason": "unpaid"}, "did you mean acme/web"),
+        ("suspend", {"vps": "acme/web", "reason": "whim"}, "'whim' is not one of"),
+        ("nothing", {}, "no such act as nothing"),
+        ("suspend", {"vps": "acme/web", "reasen": "unpaid"}, "did you mean reason"),
+        ("suspend", {"vps": "acme/web"}, "reason: is missing"),
+        ("suspend", {"vps": "", "reason": "unpaid"}, "name VPSs"),
     ],
 )
 def test_what_is_refused_fails_the_task_with_the_reason(
-    play: Callable[..., Played], argv: list[str], reason: str
+    play: Callable[..., Played], act: str, arguments: dict[str, Any], reason: str
 ) -> None:
-    done = play(argv)
+    done = play(act, arguments)
 
     assert 2 == done.returncode
     assert reason in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_act_that_cannot_be_tried_is_refused_in_check_mode(play: Callable[..., Played]) -> None:
+    done = play("done", {"measures": [1]}, "--check")
+
+    assert 2 == done.returncode
+    assert "done knows no dry run" in done.stdout + done.stderr
+
+
+def test_who_was_not_told_is_said_besides(
+    play: Callable[..., Played], project: Project, declared: Callable[..., VpsDeclaration]
+) -> None:
+    stranger = declared("beta/app", ipv4="203.0.113.18")
+    content = {"config": {"hoster:vps": {"app": stranger.fields_written()}}}
+    project.declaration("beta").write_text(yaml.safe_dump(content))
+    play("suspend", {"vps": ["beta/app"], "reason": "unpaid"})
+
+    told = called(play("done", {"measures": "{{ [1] }}"}))["stderr_lines"]
+    assert ["no client of beta/app is known here: nobody was told"] == told

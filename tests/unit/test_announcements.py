@@ -18,7 +18,7 @@ DUE = datetime(2026, 3, 10, tzinfo=UTC)
 
 
 def announced(ledger: Ledger, now: datetime, vpss: Sequence[str] = ("acme/db", "acme/web")) -> Told:
-    return ledger.announce(
+    return ledger.announcements.announce(
         Kind.UPDATE, "debian-12", vpss, now, at=DUE, what="openssl", timezone=ZONE
     )
 
@@ -45,7 +45,7 @@ def test_a_client_gets_one_mail_for_all_its_vpss_and_no_second(
 
     assert (("acme",), ()) == (first.clients, again.clients)
     assert first.announcement.id == again.announcement.id
-    [mail] = ledger.mails()
+    [mail] = ledger.outbox.mails()
     assert (["acme/db", "acme/web"], "openssl") == (mail.values["vpss"], mail.values["what"])
 
 
@@ -54,26 +54,28 @@ def test_who_came_since_is_told_too(ledger: Ledger, now: datetime) -> None:
     later = announced(ledger, now, ["acme/db", "acme/web", "nobody/web"])
 
     assert (("acme",), ("nobody",)) == (later.clients, later.unknown)
-    assert ["acme/db"] == ledger.mails()[-1].values["vpss"]
+    assert ["acme/db"] == ledger.outbox.mails()[-1].values["vpss"]
     assert ["acme/db", "acme/web", "nobody/web"] == later.announcement.left
 
 
 def test_reminders_go_to_those_who_are_left_once_a_day(ledger: Ledger, now: datetime) -> None:
     number = announced(ledger, now).announcement.id
-    assert ["acme/db"] == ledger.settle(number, ["acme/db"], now)
-    assert [] == ledger.settle(number, ["acme/db"], now)
+    assert ["acme/db"] == ledger.announcements.settle(number, ["acme/db"], now)
+    assert [] == ledger.announcements.settle(number, ["acme/db"], now)
     days = [date(2026, 3, 5), date(2026, 3, 5), date(2026, 3, 8)]
-    told = [ledger.remind(number, now, today=day, timezone=ZONE).clients for day in days]
+    told = [
+        ledger.announcements.remind(number, now, today=day, timezone=ZONE).clients for day in days
+    ]
 
     assert [("acme",), (), ("acme",)] == told
     assert ["update", "update-reminder", "update-reminder"] == [
-        mail.template for mail in ledger.mails()
+        mail.template for mail in ledger.outbox.mails()
     ]
-    assert ["acme/web"] == ledger.mails()[-1].values["vpss"]
+    assert ["acme/web"] == ledger.outbox.mails()[-1].values["vpss"]
     with pytest.raises(ConfigurationError, match="does not concern acme/nas"):
-        ledger.settle(number, ["acme/nas"], now)
+        ledger.announcements.settle(number, ["acme/nas"], now)
     with pytest.raises(ConfigurationError, match=r"no update .* number 9"):
-        ledger.remind(9, now, today=days[0], timezone=ZONE)
+        ledger.announcements.remind(9, now, today=days[0], timezone=ZONE)
 
 
 def test_a_vps_is_cut_for_an_update_only_when_it_is_overdue_and_was_reminded(
@@ -83,7 +85,7 @@ def test_a_vps_is_cut_for_an_update_only_when_it_is_overdue_and_was_reminded(
 
     def refused(when: datetime) -> str:
         try:
-            require_overdue("acme/web", ledger.announcements(), when)
+            require_overdue("acme/web", ledger.announcements.all(), when)
         except RuleError as error:
             return error.message
         return ""
@@ -92,15 +94,15 @@ def test_a_vps_is_cut_for_an_update_only_when_it_is_overdue_and_was_reminded(
     assert "no update was announced" in refused(after)
     number = announced(ledger, now).announcement.id
     assert "never reminded" in refused(after)
-    ledger.remind(number, now, today=date(2026, 3, 5), timezone=ZONE)
+    ledger.announcements.remind(number, now, today=date(2026, 3, 5), timezone=ZONE)
     assert "gives it until 2026-03-10" in refused(DUE - timedelta(hours=1))
     assert not refused(after)
-    ledger.settle(number, ["acme/web"], now)
+    ledger.announcements.settle(number, ["acme/web"], now)
     assert "no update was announced" in refused(after)
 
 
 def test_a_maintenance_asks_nothing_of_clients(ledger: Ledger, now: datetime, ada: Client) -> None:
-    told = ledger.announce(
+    told = ledger.announcements.announce(
         Kind.MAINTENANCE,
         "paris-1",
         ["acme/web"],
@@ -112,4 +114,4 @@ def test_a_maintenance_asks_nothing_of_clients(ledger: Ledger, now: datetime, ad
 
     assert (ada.name,) == told.clients
     with pytest.raises(ConfigurationError, match="no update was announced under"):
-        ledger.settle(told.announcement.id, ["acme/web"], now)
+        ledger.announcements.settle(told.announcement.id, ["acme/web"], now)

@@ -42,7 +42,7 @@ def run(
     some = {vps.name: vps.fields_written() for vps in (web, db)}
     project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.add_client(ada, now)
+        ledger.clients.add(ada, now)
 
     def invoke(*arguments: str, code: int = 0) -> Any:
         done = CliRunner().invoke(cli, ["--project", str(project.root), *arguments])
@@ -211,6 +211,7 @@ def test_an_act_can_be_of_all_vpss_of_a_node_or_an_image(run: Callable[..., Any]
     with pytest.raises(ConfigurationError, match=r"no image debian-1(?s:.*)debian-12"):
         run(*suspend, "--image", "debian-1")
     run(*suspend, code=2)
+    run(*suspend, "", code=2)
 
 
 def test_of_many_those_are_passed_over_for_which_it_makes_no_sense(

@@ -114,7 +114,7 @@ def test_a_client_that_vanishes_is_named_until_its_end_is_on_record(
     assert not repository.state.exists()
 
     with Ledger.open(repository.ledger_url) as ledger:
-        ledger.begin_termination("acme/web", "request", "", {}, now)
+        ledger.terminations.begin("acme/web", "request", "", {}, now)
     assert (0, []) == judged(repository)
 
 

@@ -166,7 +166,7 @@ def ordered(
     with Ledger.open(project.ledger_url) as ledger:
         for number, name in enumerate(("acme/web", "acme/mail"), start=17):
             address = IPv4Address(f"203.0.113.{number}")
-            ledger.begin_order(name, address, user="debian", now=now)
+            ledger.orders.begin(name, address, user="debian", now=now)
     company = project.inventory / "group_vars" / "all" / "company.yml"
     content = yaml.safe_load(company.read_text())
     content["company"]["smtp"] = {"host": "127.0.0.1", "port": mail_server.port, "starttls": False}
@@ -276,7 +276,7 @@ def test_no_command_shows_the_password(
     run: Run, deployed: Project, mail_server: MailServer, now: datetime
 ) -> None:
     with Ledger.open(deployed.ledger_url) as ledger:
-        codes = ledger.begin_order("acme/web", IPv4Address("203.0.113.17"), user="debian", now=now)
+        codes = ledger.orders.begin("acme/web", IPv4Address("203.0.113.17"), user="debian", now=now)
     results = [
         run("deliver", "acme/web"),
         run("outbox"),

@@ -166,7 +166,7 @@ def collecting(with_ledger: Project, ssh: Ssh, ada: Client, mail_server: MailSer
     content["company"]["smtp"] = {"host": "127.0.0.1", "port": mail_server.port, "starttls": False}
     file.write_text(yaml.safe_dump(content))
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.add_client(ada, AT)
+        ledger.clients.add(ada, AT)
     return project
 
 

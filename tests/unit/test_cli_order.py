@@ -69,7 +69,7 @@ def run(with_ledger: Project, pretended: PretendedPulumi) -> Run:
     project = with_ledger
     with Ledger.open(project.ledger_url) as ledger:
         for name in ("acme", "bell"):
-            ledger.add_client(client_of({"name": name, **DETAILS}), NOW)
+            ledger.clients.add(client_of({"name": name, **DETAILS}), NOW)
 
     def command(*arguments: str) -> Result:
         return CliRunner().invoke(
@@ -118,7 +118,7 @@ def test_the_declaration_holds_the_sealed_hash_and_nothing_in_clear(
 
     text = project.declaration("acme").read_text()
     with Ledger.open(project.ledger_url) as ledger:
-        codes = ledger.begin_order("acme/web", IPv4Address("203.0.113.10"), user="debian", now=NOW)
+        codes = ledger.orders.begin("acme/web", IPv4Address("203.0.113.10"), user="debian", now=NOW)
     assert codes.password_hash[::-1] in text
     assert codes.password_hash not in text
     assert codes.password
@@ -213,7 +213,7 @@ def test_what_cannot_be_had_is_refused_and_nothing_is_written(
 
 def test_an_address_released_lately_is_not_given(run: Run, project: Project) -> None:
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.release_address(IPv4Address("203.0.113.10"), vps="bell/old", now=datetime.now(UTC))
+        ledger.addresses.release(IPv4Address("203.0.113.10"), vps="bell/old", now=datetime.now(UTC))
 
     run("order", "acme/web", *ORDER)
 

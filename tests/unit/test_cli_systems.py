@@ -14,18 +14,23 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from hoster.cli import act_lifecycle, cli
+from hoster.cli import _common, cli
 from hoster.clients.contact import Client
 from hoster.engine import pulumi_cli
 from hoster.errors import ConfigurationError, HosterError, NoRoomError, RuleError, ToolError
 from hoster.ledger import Ledger
 from hoster.ledger._session import Sessions
+from hoster.mail.outbox import LEASE
 from hoster.orders.declarations import VpsDeclaration
 from hoster.orders.disks import volume
 from hoster.project import Project, declarations, files
 
 WEB = "acme/web"
 TICKET = ("--request", "ticket-4711")
+PLAN = {"city": "Paris", "country": "FR", "plan": "KVM 2", "vcpus": 2} | {
+    "memory_mib": 2048,
+    "disk_gib": 20,
+}
 
 
 class CutError(BaseException):
@@ -115,14 +120,14 @@ def stack(project: Project, monkeypatch: pytest.MonkeyPatch) -> PretendedStack:
             write(*arguments)
 
     monkeypatch.setattr(files, "write", counted)
-    transaction = Sessions._transaction
+    transaction = Sessions.transaction
 
     @contextmanager
     def counted_transaction(self: Any) -> Iterator[Any]:
         with pretended.step(), transaction(self) as session:
             yield session
 
-    monkeypatch.setattr(Sessions, "_transaction", counted_transaction)
+    monkeypatch.setattr(Sessions, "transaction", counted_transaction)
     monkeypatch.delenv("HOSTER_LEDGER", raising=False)
     return pretended
 
@@ -131,7 +136,7 @@ def stack(project: Project, monkeypatch: pytest.MonkeyPatch) -> PretendedStack:
 def clock(monkeypatch: pytest.MonkeyPatch, now: datetime) -> list[datetime]:
     """The hour; its one item can be changed."""
     hour = [now]
-    monkeypatch.setattr(act_lifecycle, "_now", lambda: hour[0])
+    monkeypatch.setattr(_common, "clock", lambda: hour[0])
     return hour
 
 
@@ -160,19 +165,15 @@ def run(
     }
     project.declaration("acme").write_text("# by hand\n" + yaml.safe_dump({"config": content}))
     with Ledger.open(project.ledger_url) as ledger:
-        ledger.add_client(ada, clock[0])
-        ledger.begin_order(WEB, web.ipv4, user="debian", now=clock[0])
-        values = {"city": "Paris", "country": "FR", "plan": "KVM 2", "vcpus": 2} | {
-            "vps": WEB,
-            "ipv4": str(web.ipv4),
-            "memory_mib": 2048,
-            "disk_gib": 20,
-            "image": "Debian 12",
-        }
-        ledger.deliver(WEB, values, clock[0])
+        ledger.clients.add(ada, clock[0])
+        ledger.orders.begin(WEB, web.ipv4, user="debian", now=clock[0])
+        values = PLAN | {"vps": WEB, "ipv4": str(web.ipv4), "image": "Debian 12"}
+        ledger.orders.deliver(WEB, values, clock[0])
     stack.deploy(project, "acme")
 
     def invoke(*arguments: str) -> Any:
+        if arguments[0] == "outbox":
+            clock[0] += LEASE  # a mail that was claimed by a run that was cut is free again
         done = CliRunner().invoke(cli, ["--project", str(project.root), *arguments])
         if isinstance(done.exception, (HosterError, CutError)):
             raise done.exception
@@ -257,9 +258,9 @@ def test_a_reinstall_closes_the_incident_that_demanded_it_and_no_other(
     assert "incident-1" == job["request"]
     with ledger_of(project) as ledger:
         assert [("spam", "in force")] == [
-            (one.ground, one.stage) for one in ledger.situation(WEB).measures
+            (one.ground, one.stage) for one in ledger.measures.situation(WEB).measures
         ]
-        assert ["spam"] == [one.kind for one in ledger.incidents(WEB, open_only=True)]
+        assert ["spam"] == [one.kind for one in ledger.incidents.all(WEB, open_only=True)]
     assert ["clos", "coupé", "coupé", "réinstallé"] == told(sent)
     assert not reinstall(run)["open"]
     assert 4 == len(sent)
@@ -348,13 +349,13 @@ def test_a_termination_leaves_nothing_but_its_record(
     assert ({}, ["acme"]) == (stack.volumes, stack.removed)
     assert not project.declaration("acme").exists()
     with ledger_of(project) as ledger:
-        situation = ledger.situation(WEB)
+        situation = ledger.measures.situation(WEB)
         assert ("terminated", []) == (situation.state, situation.possible())
-        [record] = ledger.terminations()
+        [record] = ledger.terminations.all()
         assert (WEB, "request", "203.0.113.17") == (record.vps, record.reason, record.lost["ipv4"])
-        assert ["203.0.113.17"] == [str(ipv4) for ipv4 in ledger.released_addresses()]
-        assert not ledger.measures(WEB, in_force=True)
-        assert ledger.verify_trail().broken is None
+        assert ["203.0.113.17"] == [str(ipv4) for ipv4 in ledger.addresses.released()]
+        assert not ledger.measures.all(WEB, in_force=True)
+        assert ledger.trail.verify().broken is None
     assert "supprimé" in sent[-1]["Subject"]
     with pytest.raises(ConfigurationError, match="no VPS acme/web is declared"):
         run("act", "quarantine", WEB, "--kind", "spam")
@@ -410,9 +411,9 @@ def test_a_reinstall_that_is_cut_anywhere_is_run_again(
     with suppress(CutError):
         reinstall(run)
     with ledger_of(project) as ledger:
-        if not any(row.seen_at for row in ledger.reinstalls(WEB)):
+        if not any(row.seen_at for row in ledger.reinstalls.all(WEB)):
             assert "acme.web.qcow2" in stack.volumes
-            assert [True] == [one.is_wanted for one in ledger.situation(WEB).measures]
+            assert [True] == [one.is_wanted for one in ledger.measures.situation(WEB).measures]
     stack.cut_at = -1
     reinstall(run)
     run("outbox", "send", "--json")
@@ -420,10 +421,10 @@ def test_a_reinstall_that_is_cut_anywhere_is_run_again(
     assert 2 == declared_now(project).installation
     assert ["clos", "réinstallé"] == told(sent)
     with ledger_of(project) as ledger:
-        [row] = ledger.reinstalls(WEB)
+        [row] = ledger.reinstalls.all(WEB)
         assert "finished, former disk erased" == row.stage
-        assert "connected" == ledger.situation(WEB).state
-        assert ledger.verify_trail().broken is None
+        assert "connected" == ledger.measures.situation(WEB).state
+        assert ledger.trail.verify().broken is None
 
 
 @pytest.mark.parametrize("cut_at", range(40))
@@ -444,8 +445,8 @@ def test_a_termination_that_is_cut_anywhere_is_run_again(
     assert not project.declaration("acme").exists()
     assert ["supprimé"] == told(sent)
     with ledger_of(project) as ledger:
-        assert "terminated" == ledger.situation(WEB).state
-        assert 1 == len(ledger.released_addresses())
+        assert "terminated" == ledger.measures.situation(WEB).state
+        assert 1 == len(ledger.addresses.released())
 
 
 @pytest.mark.parametrize("cut_at", range(30))

@@ -49,14 +49,14 @@ def test_a_deployed_vps_is_delivered_once(
     ledger: Ledger, catalogue: Catalogue, declared: Declared, now: datetime
 ) -> None:
     vps = declared()
-    ledger.begin_order(vps.full_name, vps.ipv4, user="debian", now=now)
+    ledger.orders.begin(vps.full_name, vps.ipv4, user="debian", now=now)
 
-    def deliver() -> bool:
+    def again() -> bool:
         return deliver.deliver(ledger, vps, catalogue, outputs=DEPLOYED, now=now)
 
-    assert [True, False] == [deliver(), deliver()]
+    assert [True, False] == [again(), again()]
     assert [("delivery:acme/web", QUEUED)] == [
-        (mail.occasion, mail.state) for mail in ledger.mails()
+        (mail.occasion, mail.state) for mail in ledger.outbox.mails()
     ]
 
 
@@ -78,12 +78,12 @@ def test_what_does_not_run_is_not_delivered(
     outputs: dict[str, object],
 ) -> None:
     vps = declared()
-    ledger.begin_order(vps.full_name, vps.ipv4, user="debian", now=now)
+    ledger.orders.begin(vps.full_name, vps.ipv4, user="debian", now=now)
 
     with pytest.raises(RuleError, match="pulumi -C pulumi up -s acme"):
         deliver.deliver(ledger, vps, catalogue, outputs=outputs, now=now)
 
-    assert [] == ledger.mails()
+    assert [] == ledger.outbox.mails()
 
 
 def test_the_mail_says_what_was_sold(catalogue: Catalogue, declared: Declared) -> None:

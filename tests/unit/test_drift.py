@@ -14,14 +14,16 @@ from click.testing import CliRunner
 
 from hoster.catalogue import Catalogue
 from hoster.changes.deployed import DeployedVps
-from hoster.changes.drift import Domain, Kind, NodeFacts, of_node, of_stack
+from hoster.changes.drift import Domain, DriftKind, NodeFacts, of_node, of_stack
 from hoster.cli import cli
 from hoster.engine import pulumi_cli
+from hoster.fleet import facts as fleet_facts
 from hoster.fleet import ssh
 from hoster.fleet.facts import domain_of
 from hoster.fleet.ssh import NoAnswerError, NodeSsh
 from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
+from hoster.wire.status import VpsStatus
 from hoster_lab.wire import Rented
 
 WEB = Domain(
@@ -35,16 +37,31 @@ WEB = Domain(
     disk_bytes=20 * 2**30,
     is_running=True,
 )
-AGENT = {"vps": "acme/web", "plan": "kvm-2", "running": True}
+AGENT = VpsStatus(
+    vps="acme/web",
+    ipv4="203.0.113.17",
+    tap="vps-cb007111",
+    plan="kvm-2",
+    running=True,
+    guaranteed_mbit_s=100,
+    ceiling_mbit_s=None,
+    used_bytes=0,
+    quota_bytes=10**13,
+    over_quota=False,
+    throttle_mbit_s=1,
+    cycle_start="2026-03-01T00:00:00+01:00",
+    cycle_end="2026-04-01T00:00:00+02:00",
+    measures=[],
+)
 FACTS = NodeFacts("paris-1", (WEB,), (AGENT,), ("vps-cb007111",))
 Declare = Callable[..., VpsDeclaration]
 
 
 @pytest.fixture
-def seen(catalogue: Catalogue, declared: Declare) -> Callable[..., list[tuple[Kind, str]]]:
+def seen(catalogue: Catalogue, declared: Declare) -> Callable[..., list[tuple[DriftKind, str]]]:
     """Kind and subject of what is not as a node with one VPS is declared."""
 
-    def judge(**facts: Any) -> list[tuple[Kind, str]]:
+    def judge(**facts: Any) -> list[tuple[DriftKind, str]]:
         found = of_node(replace(FACTS, **facts), [declared()], catalogue)
         return [(one.kind, one.what) for one in found]
 
@@ -73,12 +90,12 @@ def test_a_domain_that_differs_is_told_with_both_values(
 
     [found] = of_node(facts, [declared()], catalogue)
 
-    assert (Kind.DIFFERENT, "acme/web", "paris-1") == (found.kind, found.what, found.where)
+    assert (DriftKind.DIFFERENT, "acme/web", "paris-1") == (found.kind, found.what, found.where)
     assert said in found.text
 
 
 def test_a_vps_without_its_domain_is_missing(seen: Any) -> None:
-    assert [(Kind.MISSING, "acme/web")] == seen(domains=())
+    assert [(DriftKind.MISSING, "acme/web")] == seen(domains=())
 
 
 def test_a_vps_that_its_client_switched_off_is_as_declared(seen: Any) -> None:
@@ -89,27 +106,27 @@ def test_a_vps_that_its_client_switched_off_is_as_declared(seen: Any) -> None:
 @pytest.mark.parametrize("vps", ["", "beta/web"])
 def test_a_domain_that_is_not_declared_there_is_unknown(seen: Any, vps: str) -> None:
     other = replace(WEB, name="other", vps=vps, tap="vps-cb007112")
-    assert [(Kind.UNKNOWN, "other")] == seen(
+    assert [(DriftKind.UNKNOWN, "other")] == seen(
         domains=(WEB, other), taps=("vps-cb007111", "vps-cb007112")
     )
 
 
 def test_a_tap_of_nobody_is_unknown(seen: Any) -> None:
-    assert [(Kind.UNKNOWN, "vps-c0000201")] == seen(taps=("vps-cb007111", "vps-c0000201"))
+    assert [(DriftKind.UNKNOWN, "vps-c0000201")] == seen(taps=("vps-cb007111", "vps-c0000201"))
 
 
 @pytest.mark.parametrize(
     ("agent", "found"),
     [
-        ((), [(Kind.DIFFERENT, "acme/web")]),
-        (({**AGENT, "running": False},), [(Kind.DIFFERENT, "acme/web")]),
-        (({**AGENT, "plan": "kvm-1"},), [(Kind.DIFFERENT, "acme/web")]),
-        ((AGENT, {**AGENT, "vps": "beta/web"}), [(Kind.UNKNOWN, "beta/web")]),
+        ((), [(DriftKind.DIFFERENT, "acme/web")]),
+        (({**AGENT, "running": False},), [(DriftKind.DIFFERENT, "acme/web")]),
+        (({**AGENT, "plan": "kvm-1"},), [(DriftKind.DIFFERENT, "acme/web")]),
+        ((AGENT, {**AGENT, "vps": "beta/web"}), [(DriftKind.UNKNOWN, "beta/web")]),
         ((AGENT, {**AGENT, "vps": "beta/web", "running": False}), []),
     ],
 )
 def test_the_agent_holds_to_what_is_declared(
-    seen: Any, agent: tuple[dict[str, Any], ...], found: list[tuple[Kind, str]]
+    seen: Any, agent: tuple[dict[str, Any], ...], found: list[tuple[DriftKind, str]]
 ) -> None:
     assert found == seen(agent=agent)
 
@@ -121,10 +138,10 @@ def test_a_stack_is_held_to_the_declaration(catalogue: Catalogue, declared: Decl
     found = of_stack("acme", {"web": was, "old": was}, [web, db], catalogue)
 
     assert [
-        (Kind.UNKNOWN, "acme/old", "deployed, and not declared"),
-        (Kind.DIFFERENT, "acme/web", "plan is declared kvm-2, and deployed is kvm-1"),
-        (Kind.DIFFERENT, "acme/web", "disk_gib is declared 20, and deployed is 10"),
-        (Kind.MISSING, "acme/db", "declared, and not deployed: pulumi -C pulumi up -s acme"),
+        (DriftKind.UNKNOWN, "acme/old", "deployed, and not declared"),
+        (DriftKind.DIFFERENT, "acme/web", "plan is declared kvm-2, and deployed is kvm-1"),
+        (DriftKind.DIFFERENT, "acme/web", "disk_gib is declared 20, and deployed is 10"),
+        (DriftKind.MISSING, "acme/db", "declared, and not deployed: pulumi -C pulumi up -s acme"),
     ] == [(one.kind, one.what, one.text) for one in found]
 
 
@@ -182,7 +199,7 @@ def run(
         names = ("paris-1", "roubaix-1")
         nodes = {name: NodeSsh(name, (name,)) for name in names}
         monkeypatch.setattr(ssh, "nodes", lambda _: nodes)
-        monkeypatch.setattr(ssh, "facts", asked)
+        monkeypatch.setattr(fleet_facts, "facts", asked)
         arguments = ["--project", str(project.root), "drift", *options]
         done = CliRunner().invoke(cli, arguments)
         return done.exit_code, json.loads(done.stdout) if "--json" in options else done.stdout

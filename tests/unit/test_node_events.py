@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +16,14 @@ from hypothesis import strategies as st
 
 from hoster.catalogue import Company
 from hoster.clients.contact import Client
+from hoster.clients.notices import MAILED, notice
 from hoster.ledger import Ledger
 from hoster.mail.message import compose
-from hoster.wire.events import MAILED, AnswerError, NodeEvent, notice, parse
+from hoster.wire.answers import AnswerError
+from hoster.wire.answers import events as parse
+from hoster.wire.events import NodeEvent
 
+SideBySide = Callable[[str, list[list[str]]], list[str]]
 STREAM, OTHER = "a" * 32, "b" * 32
 DETAILS = {
     "ipv4": "203.0.113.17",
@@ -188,10 +190,10 @@ def test_whatever_is_read_can_be_kept_and_every_mail_be_sent(
         page = parse(json.dumps({"stream": uuid.uuid4().hex} | said))
     except AnswerError:
         return
-    ledger.keep_node_events("paris-1", page, now)
+    ledger.node_events.keep("paris-1", page, now)
 
     tried("kept")
-    [kept] = ledger.node_events(limit=1)
+    [kept] = ledger.node_events.latest(limit=1)
     assert page[0] == kept.event
     wanted = notice(page[0])
     if wanted is not None:
@@ -210,57 +212,102 @@ def test_whatever_is_read_can_be_kept_and_every_mail_be_sent(
 def test_events_and_mails_are_kept_together_and_once(ledger: Ledger, now: datetime) -> None:
     page = [event(1), event(2, "quota-80"), event(3, "quota-100")]
 
-    first = ledger.keep_node_events("paris-1", page, now)
-    again = ledger.keep_node_events("paris-1", page, now)
-    more = ledger.keep_node_events("paris-1", [*page[1:], event(4, "quota-100")], now)
+    first = ledger.node_events.keep("paris-1", page, now)
+    again = ledger.node_events.keep("paris-1", page, now)
+    more = ledger.node_events.keep("paris-1", [*page[1:], event(4, "quota-100")], now)
 
     assert (3, 2, 0) == (first.new, len(first.mails), first.missing)
     assert (0, ()) == (again.new, again.mails)
     assert (1, ()) == (more.new, more.mails)
-    assert {"paris-1": (STREAM, 4)} == ledger.last_node_events(["paris-1", "roubaix-1"])
-    assert ["quota-80", "quota-100"] == [mail.template for mail in ledger.mails()]
+    assert {"paris-1": (STREAM, 4)} == ledger.node_events.last(["paris-1", "roubaix-1"])
+    assert ["quota-80", "quota-100"] == [mail.template for mail in ledger.outbox.mails()]
 
 
 def test_a_state_made_anew_is_another_stream(ledger: Ledger, now: datetime) -> None:
-    ledger.keep_node_events("paris-1", [event(number) for number in (1, 2)], now)
-    anew = ledger.keep_node_events("paris-1", [event(1, stream=OTHER)], now)
+    ledger.node_events.keep("paris-1", [event(number) for number in (1, 2)], now)
+    anew = ledger.node_events.keep("paris-1", [event(1, stream=OTHER)], now)
 
     assert (1, 0) == (anew.new, anew.missing)
-    assert {"paris-1": (OTHER, 1)} == ledger.last_node_events(["paris-1"])
+    assert {"paris-1": (OTHER, 1)} == ledger.node_events.last(["paris-1"])
 
 
 def test_what_a_node_dropped_before_it_was_asked_is_counted(ledger: Ledger, now: datetime) -> None:
-    ledger.keep_node_events("paris-1", [event(1)], now)
-    assert 5 == ledger.keep_node_events("paris-1", [event(7), event(8)], now).missing
+    ledger.node_events.keep("paris-1", [event(1)], now)
+    assert 5 == ledger.node_events.keep("paris-1", [event(7), event(8)], now).missing
 
 
 def test_a_client_that_is_not_known_hinders_nothing(ledger: Ledger, now: datetime) -> None:
     page = [event(1, "quota-80", subject="nobody/web"), event(2, "quota-80")]
-    kept = ledger.keep_node_events("paris-1", page, now)
+    kept = ledger.node_events.keep("paris-1", page, now)
 
     assert (2, 1, ("nobody",)) == (kept.new, len(kept.mails), kept.unknown)
 
 
 def test_a_dry_run_keeps_nothing(ledger: Ledger, now: datetime) -> None:
     page = [event(1, "quota-80"), event(2, "quota-100"), event(3)]
-    kept = ledger.keep_node_events("paris-1", page, now, dry_run=True)
+    with ledger.together(dry_run=True):
+        kept = ledger.node_events.keep("paris-1", page, now)
 
     assert (3, 2) == (kept.new, len(kept.mails))
-    assert ([], []) == (ledger.node_events(), ledger.mails())
+    assert ([], []) == (ledger.node_events.latest(), ledger.outbox.mails())
 
 
 def test_events_are_found_by_vps_kind_and_node(ledger: Ledger, now: datetime) -> None:
-    ledger.keep_node_events("paris-1", [event(1), event(2, "throttle")], now)
-    ledger.keep_node_events("roubaix-1", [event(1, stream=OTHER, subject="acme/db")], now)
+    ledger.node_events.keep("paris-1", [event(1), event(2, "throttle")], now)
+    ledger.node_events.keep("roubaix-1", [event(1, stream=OTHER, subject="acme/db")], now)
 
     def found(**wanted: Any) -> list[tuple[str, int]]:
-        return [(one.node, one.event.number) for one in ledger.node_events(**wanted)]
+        return [(one.node, one.event.number) for one in ledger.node_events.latest(**wanted)]
 
     assert [("paris-1", 1), ("paris-1", 2), ("roubaix-1", 1)] == found()
     assert [("roubaix-1", 1)] == found(subject="acme/db")
     assert [("paris-1", 2)] == found(kinds=["throttle"])
     assert [("paris-1", 1), ("paris-1", 2)] == found(node="paris-1")
     assert [("roubaix-1", 1)] == found(limit=1)
+
+
+COLLECTED = """
+import json
+import sys
+from datetime import UTC, datetime
+from hoster.ledger import Ledger
+from hoster.wire.answers import events as parse
+
+url, node, first, last = sys.argv[1:]
+said = {
+    "stream": "a" * 32,
+    "at": "2026-03-15T10:00:00+00:00",
+    "subject": "acme/web",
+    "details": {
+        "ipv4": "203.0.113.17",
+        "timezone": "Europe/Paris",
+        "bytes": 8 * 10**12,
+        "quota_bytes": 10**13,
+        "throttle_mbit_s": 1,
+        "cycle_end": "2026-04-01T00:00:00+02:00",
+    },
+}
+with Ledger.open(url) as ledger:
+    for end in range(int(first), int(last) + 1):
+        page = [
+            json.dumps(said | {"number": number, "kind": f"quota-{80 + number % 2}"})
+            for number in range(1, end + 1)
+        ]
+        kept = ledger.node_events.keep(node, parse("\\n".join(page)), datetime.now(UTC))
+        print(kept.new, len(kept.mails))
+"""
+
+
+def test_what_two_collect_at_once_is_kept_once_and_mailed_once(
+    ledger: Ledger, ledger_url: str, side_by_side: SideBySide
+) -> None:
+    """C4.9, C4.10: pages that grow while both read them."""
+    said = side_by_side(COLLECTED, [[ledger_url, "paris-1", "1", "20"]] * 2)
+
+    counts = [tuple(map(int, line.split())) for output in said for line in output.splitlines()]
+    assert (20, 1) == (sum(new for new, _ in counts), sum(mails for _, mails in counts))
+    assert list(range(1, 21)) == [one.event.number for one in ledger.node_events.latest()]
+    assert ["quota-80"] == [mail.template for mail in ledger.outbox.mails()]
 
 
 KINDS = ("vps-new", "quota-80", "quota-100", "throttle")
@@ -273,8 +320,7 @@ PAGES = st.lists(
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=30), pages=PAGES)
 def test_whatever_pages_are_handed_in_each_event_is_kept_once(
-    tmp_path_factory: pytest.TempPathFactory,
-    empty_ledger: Path,
+    fresh_ledger: Callable[[], Ledger],
     ada: Client,
     now: datetime,
     kinds: list[str],
@@ -289,17 +335,16 @@ def test_whatever_pages_are_handed_in_each_event_is_kept_once(
         ]
         for node, stream in streams.items()
     }
-    file = shutil.copy(empty_ledger, tmp_path_factory.mktemp("ledger"))
-    with Ledger.open(f"sqlite:///{file}") as ledger:
-        ledger.add_client(ada, now)
+    with fresh_ledger() as ledger:
+        ledger.clients.add(ada, now)
         for node, start, length in pages:
-            known = ledger.last_node_events([node]).get(node, ("", 0))[1]
+            known = ledger.node_events.last([node]).get(node, ("", 0))[1]
             first = min(start, known)  # what an agent is asked for is never beyond what is kept
-            ledger.keep_node_events(node, told[node][first : first + length], now)
+            ledger.node_events.keep(node, told[node][first : first + length], now)
         for node in streams:
-            ledger.keep_node_events(node, told[node], now + timedelta(minutes=1))
-            kept = [one.event.number for one in ledger.node_events(node=node)]
+            ledger.node_events.keep(node, told[node], now + timedelta(minutes=1))
+            kept = [one.event.number for one in ledger.node_events.latest(node=node)]
             assert list(range(1, len(kinds) + 1)) == kept
-        mailed = [mail.occasion for mail in ledger.mails()]
+        mailed = [mail.occasion for mail in ledger.outbox.mails()]
         levels = {kind for kind in kinds if kind.startswith("quota")}
         assert len(mailed) == len(set(mailed)) == len(levels) * len(streams)

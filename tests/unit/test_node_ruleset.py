@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hoster.node.kernel.netlink import ByteLimit, Element, Family, Quota, Transaction
+from hoster.node.kernel.throttle import UNLIMITED
 from hoster.node.kernel.vps_elements import (
     FILTER,
     SETS,
     SHAPER,
-    UNLIMITED,
     Elements,
     Enforced,
     Measures,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import date
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from hoster.catalogue import NAME, Plan
 from hoster.wire.errors import InvalidMetadataError
-from hoster.wire.metadata import VpsMetadata, metadata_xml
-from hoster.wire.names import mac_address, tap_name
-from hoster.wire.vps import MAX_XML_BYTES, Vps, parsed_metadata, vps_of_domain
+from hoster.wire.metadata import MAX_XML_BYTES, metadata_xml, parsed_metadata, vps_of_domain
+from hoster.wire.vps import Vps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,21 +29,18 @@ DOMAIN = """<domain type="kvm"><name>acme.web</name><metadata>{metadata}</metada
 <devices><interface type="bridge"><mac address="{mac}"/><source bridge="br-public"/>
 <target dev="{tap}"/></interface></devices></domain>"""
 IPV4 = IPv4Address("203.0.113.17")
-GOOD = VpsMetadata(
+GOOD = Vps(
     client="acme",
     name="web",
     plan="kvm-1",
-    location="paris",
-    address=IPv4Interface("203.0.113.17/24"),
-    gateway=IPv4Address("203.0.113.1"),
-    mac=mac_address(IPV4),
-    tap=tap_name(IPV4),
+    ipv4=IPV4,
     guaranteed_mbit_s=100,
     ceiling_mbit_s=1000,
     throttle_mbit_s=1,
     traffic_bytes=10**13,
-    cycle_anchor=date(2026, 1, 31),
+    anchor=date(2026, 1, 31),
     timezone="Europe/Paris",
+    gateway=IPv4Address("203.0.113.1"),
 )
 # What nobody could receive as its own; a declaration never has them.
 SPECIAL = "0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"  # noqa: S104 - no socket
@@ -60,41 +56,27 @@ def parsed(xml: str) -> ElementTree.Element:
     return ElementTree.fromstring(xml)  # noqa: S314 - we wrote it, or the agent took it before
 
 
+def said(vps: Vps) -> str:
+    """What `pulumi up` writes of it."""
+    return metadata_xml(vps, location="paris", prefix_length=24)
+
+
 def domain(metadata: str, mac: str = GOOD.mac, tap: str = GOOD.tap) -> str:
     return DOMAIN.format(metadata=metadata, mac=mac, tap=tap)
 
 
-WEB = domain(metadata_xml(GOOD))
+WEB = domain(said(GOOD))
 
 
-def facts(metadata: VpsMetadata) -> Vps:
-    """What a node is to read of what the control machine wrote."""
-    return Vps(
-        client=metadata.client,
-        name=metadata.name,
-        plan=metadata.plan,
-        ipv4=metadata.address.ip,
-        guaranteed_mbit_s=metadata.guaranteed_mbit_s,
-        ceiling_mbit_s=metadata.ceiling_mbit_s,
-        throttle_mbit_s=metadata.throttle_mbit_s,
-        traffic_bytes=metadata.traffic_bytes,
-        anchor=metadata.cycle_anchor,
-        timezone=metadata.timezone,
-        gateway=metadata.gateway,
-    )
-
-
-def written(sold: Plan, ipv4: IPv4Address = IPV4, **fields: Any) -> VpsMetadata:
-    """What `pulumi up` writes for a plan."""
+def sold(plan: Plan, ipv4: IPv4Address = IPV4, /, **fields: Any) -> Vps:
+    """A VPS with what a plan promises."""
     return replace(
         replace(GOOD, **fields),
-        address=IPv4Interface(f"{ipv4}/24"),
-        mac=mac_address(ipv4),
-        tap=tap_name(ipv4),
-        guaranteed_mbit_s=sold.guaranteed_mbit_s,
-        ceiling_mbit_s=sold.ceiling_mbit_s,
-        throttle_mbit_s=sold.throttle_mbit_s,
-        traffic_bytes=sold.traffic_bytes,
+        ipv4=ipv4,
+        guaranteed_mbit_s=plan.guaranteed_mbit_s,
+        ceiling_mbit_s=plan.ceiling_mbit_s,
+        throttle_mbit_s=plan.throttle_mbit_s,
+        traffic_bytes=plan.traffic_bytes,
     )
 
 
@@ -129,12 +111,10 @@ def as_libvirt_hands_it_out(xml: str) -> str:
 
 def test_every_plan_on_sale_is_read_as_it_was_written(catalogue: Catalogue) -> None:
     """C4.8, C4.9: control machine and node mean the same by the same words."""
-    metadata = [written(plan, plan=name) for name, plan in catalogue.plans.items()]
-    metadata.append(replace(GOOD, ceiling_mbit_s=None, traffic_bytes=None))
+    vpss = [sold(plan, plan=name) for name, plan in catalogue.plans.items()]
+    vpss.append(replace(GOOD, ceiling_mbit_s=None, traffic_bytes=None))
 
-    assert [facts(each) for each in metadata] == [
-        vps_of_domain(domain(metadata_xml(each))) for each in metadata
-    ]
+    assert vpss == [vps_of_domain(domain(said(vps))) for vps in vpss]
 
 
 @UNHURRIED
@@ -151,12 +131,35 @@ def test_whatever_a_plan_says_is_read_back_the_same(
     """C4.3, C4.8, C4.9, C4.10: from the hook, and from a running domain."""
     client, name, plan_name = named
     fields = {"client": client, "name": name, "plan": plan_name}
-    metadata = written(plan, ipv4, cycle_anchor=anchor, timezone=timezone, **fields)
-    xml = metadata_xml(metadata)
+    vps = sold(plan, ipv4, anchor=anchor, timezone=timezone, **fields)
+    xml = said(vps)
 
-    assert facts(metadata) == vps_of_domain(domain(xml, metadata.mac, metadata.tap))
-    assert facts(metadata) == parsed_metadata(as_libvirt_hands_it_out(xml))
-    assert facts(metadata) == parsed_metadata(xml)
+    assert vps == vps_of_domain(domain(xml, vps.mac, vps.tap))
+    assert vps == parsed_metadata(as_libvirt_hands_it_out(xml))
+    assert vps == parsed_metadata(xml)
+
+
+def test_what_is_deployed_is_written_the_same_to_the_byte() -> None:
+    """The provider compares it as text: another byte would be a change to every VPS."""
+    head = '<hoster:vps xmlns:hoster="urn:hoster:vps:1" client="acme" name="web" plan="kvm-1"'
+    address = 'ipv4="203.0.113.17" prefix="24" gateway="203.0.113.1"'
+    wire = f'<hoster:address {address} mac="02:00:cb:00:71:11" tap="vps-cb007111"/>'
+    rates = 'guaranteed-mbit-s="100" ceiling-mbit-s="{}" throttle-mbit-s="1"'
+    cycle = 'bytes-cycle="{}" cycle-anchor="2026-01-31" timezone="Europe/Paris"'
+    text = (
+        f'{head} location="paris">{wire}<hoster:rates {rates}/><hoster:traffic {cycle}/>'
+        "</hoster:vps>"
+    )
+
+    assert text.format(1000, 10**13) == said(GOOD)
+    assert text.format("none", "unlimited") == said(
+        replace(GOOD, ceiling_mbit_s=None, traffic_bytes=None)
+    )
+
+
+def test_a_vps_whose_gateway_nobody_said_is_not_written() -> None:
+    with pytest.raises(InvalidMetadataError, match="gateway is missing"):
+        said(replace(GOOD, gateway=None))
 
 
 def test_a_vps_is_called_by_client_and_name_and_wired_by_its_address() -> None:
@@ -184,7 +187,7 @@ def test_a_domain_without_our_metadata_is_no_vps(metadata: str) -> None:
 
 def test_facts_outside_of_metadata_are_nobodys() -> None:
     """C7.2: what a description says about itself is no fact."""
-    xml = f"<domain><description>{metadata_xml(GOOD)}</description></domain>"
+    xml = f"<domain><description>{said(GOOD)}</description></domain>"
 
     assert vps_of_domain(xml) is None
 
@@ -194,14 +197,14 @@ def attributes() -> list[tuple[str, str]]:
     unread = {"location", "prefix"}
     return [
         (element.tag.rpartition("}")[2], name)
-        for element in parsed(metadata_xml(GOOD)).iter()
+        for element in parsed(said(GOOD)).iter()
         for name in element.attrib
         if name not in unread
     ]
 
 
 def without(tag: str, name: str) -> str:
-    root = parsed(metadata_xml(GOOD))
+    root = parsed(said(GOOD))
     for element in root.iter():
         if element.tag.endswith(f"}}{tag}"):
             del element.attrib[name]
@@ -216,7 +219,7 @@ def test_a_fact_that_is_missing_is_named(tag: str, name: str) -> None:
 
 
 def changed(tag: str, change: Callable[[ElementTree.Element, ElementTree.Element], None]) -> str:
-    root = parsed(metadata_xml(GOOD))
+    root = parsed(said(GOOD))
     child = next(one for one in root if one.tag.endswith(f"}}{tag}"))
     change(root, child)
     return ElementTree.tostring(root, encoding="unicode")
@@ -241,7 +244,7 @@ def test_an_element_that_is_missing_or_doubled_is_named(tag: str) -> None:
 def test_two_vpss_in_one_domain_are_none() -> None:
     """C7.2."""
     with pytest.raises(InvalidMetadataError, match="2 elements <vps>"):
-        vps_of_domain(domain(metadata_xml(GOOD) * 2))
+        vps_of_domain(domain(said(GOOD) * 2))
 
 
 WRONG = {
@@ -291,7 +294,7 @@ WRONG = {
 )
 def test_a_fact_that_is_wrong_holds_nothing(name: str, value: str) -> None:
     """C4.3, C7.2: no rounding, no trimming, no guess."""
-    xml = re.sub(rf' {name}="[^"]*"', f' {name}="{value}"', metadata_xml(GOOD))
+    xml = re.sub(rf' {name}="[^"]*"', f' {name}="{value}"', said(GOOD))
 
     for read in (lambda text: vps_of_domain(domain(text)), parsed_metadata):
         with pytest.raises(InvalidMetadataError):
@@ -317,7 +320,7 @@ def test_every_attribute_that_is_read_is_in_the_table_of_wrong_ones() -> None:
 def test_an_interface_that_is_not_its_addresss_is_refused(mac: str, tap: str, reason: str) -> None:
     """C4.3, C7.2: the wire and the facts agree, or the domain does not start."""
     with pytest.raises(InvalidMetadataError, match=re.escape(reason)):
-        vps_of_domain(domain(metadata_xml(GOOD), mac, tap))
+        vps_of_domain(domain(said(GOOD), mac, tap))
 
 
 def test_a_mac_is_the_same_in_capitals() -> None:
@@ -386,14 +389,14 @@ def examine(xml: str) -> None:
             assert 1 <= vps.guaranteed_mbit_s <= (vps.ceiling_mbit_s or 10**6)
             assert vps.traffic_bytes is None or 1 <= vps.traffic_bytes
             root = parsed(xml)
-            said = {
+            wired = {
                 element.get(name, "").lower()
                 for element in root.iter()
                 for name in ("mac", "tap", "dev")
                 if element.tag.rpartition("}")[2] in {"address", "target", "mac"}
                 and name in element.attrib
             }
-            assert said <= {vps.mac, vps.tap}
+            assert wired <= {vps.mac, vps.tap}
 
 
 Edit = tuple[int, int, str]

@@ -53,21 +53,21 @@ def clock(now: datetime) -> Clock:
 @pytest.fixture
 def due(ledger: Ledger, now: datetime) -> Ledger:
     """A ledger with one mail that is due."""
-    ledger.begin_order("acme/web", IPv4Address("203.0.113.17"), user="debian", now=now)
-    ledger.deliver("acme/web", VALUES, now)
+    ledger.orders.begin("acme/web", IPv4Address("203.0.113.17"), user="debian", now=now)
+    ledger.orders.deliver("acme/web", VALUES, now)
     return ledger
 
 
 def state(ledger: Ledger) -> tuple[str, int]:
-    [mail] = ledger.mails()
+    [mail] = ledger.outbox.mails()
     return mail.state, mail.attempts
 
 
 def test_a_due_mail_is_sent_once_with_its_codes(
     due: Ledger, company: Company, clock: Clock, mail_server: MailServer
 ) -> None:
-    [waiting] = due.mails()
-    codes = due.codes_of(waiting)
+    [waiting] = due.outbox.mails()
+    codes = due.outbox.codes_of(waiting)
     assert codes is not None
 
     first = send_due(due, company, clock)
@@ -116,7 +116,7 @@ def test_a_mail_that_is_refused_for_good_fails_with_the_servers_words(
 
     assert {OCCASION: "550 nobody of that name"} == report.failed
     assert (FAILED, 1) == state(due)
-    assert "550 nobody of that name" == due.mails()[0].last_error
+    assert "550 nobody of that name" == due.outbox.mails()[0].last_error
     clock.now += timedelta(days=365)
     assert [] == send_due(due, company, clock).sent
 
@@ -128,7 +128,7 @@ def test_a_failed_mail_still_has_its_password_for_a_retry(
     send_due(due, company, clock)
     mail_server.answer_to_recipient = "250 OK"
 
-    due.retry_mail(due.mails()[0].id, clock.now)
+    due.outbox.retry(due.outbox.mails()[0].id, clock.now)
 
     assert [OCCASION] == send_due(due, company, clock).sent
 
@@ -137,7 +137,7 @@ def test_a_mail_that_nobody_takes_is_given_up_in_the_end(
     due: Ledger, company: Company, clock: Clock, mail_server: MailServer
 ) -> None:
     mail_server.answer = "451 later"
-    while due.mails()[0].state == QUEUED:
+    while due.outbox.mails()[0].state == QUEUED:
         send_due(due, company, clock)
         clock.now += LONGEST_PAUSE
 
@@ -158,8 +158,8 @@ def test_a_mail_is_tried_for_about_four_days() -> None:
 def test_one_mail_that_is_refused_holds_up_no_other(
     due: Ledger, company: Company, clock: Clock
 ) -> None:
-    due.begin_order("acme/mail", IPv4Address("203.0.113.18"), user="debian", now=clock.now)
-    due.deliver("acme/mail", VALUES | {"vps": "acme/mail"}, clock.now)
+    due.orders.begin("acme/mail", IPv4Address("203.0.113.18"), user="debian", now=clock.now)
+    due.orders.deliver("acme/mail", VALUES | {"vps": "acme/mail"}, clock.now)
     taken: list[str] = []
 
     def sender(message: EmailMessage) -> None:

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from hoster.engine.rollout import Journal, Outcome, Result, report, run
+from hoster.engine.rollout import Journal, Result, StackOutcome, report, run
 from hoster.errors import ToolError
 
 CLIENTS = [f"client-{number}" for number in range(20)]
 
 
-def changed(client: str) -> Outcome:
-    return Outcome(client, Result.CHANGED)
+def changed(client: str) -> StackOutcome:
+    return StackOutcome(client, Result.CHANGED)
 
 
 def test_no_more_than_asked_are_worked_on_at_once_and_all_come_in_order() -> None:
     lock, now, most = threading.Lock(), 0, 0
 
-    def work(client: str) -> Outcome:
+    def work(client: str) -> StackOutcome:
         nonlocal now, most
         with lock:
             now += 1
@@ -42,7 +42,7 @@ def test_no_more_than_asked_are_worked_on_at_once_and_all_come_in_order() -> Non
 def test_nothing_new_is_begun_after_too_many_failures(at_once: int) -> None:
     tried = []
 
-    def work(client: str) -> Outcome:
+    def work(client: str) -> StackOutcome:
         tried.append(client)
         if client in CLIENTS[2:]:
             raise ToolError("it is broken", remedy="Mend it.")
@@ -59,7 +59,7 @@ def test_nothing_new_is_begun_after_too_many_failures(at_once: int) -> None:
 def test_who_is_told_to_stop_ends_what_is_under_way() -> None:
     stop = threading.Event()
 
-    def work(client: str) -> Outcome:
+    def work(client: str) -> StackOutcome:
         stop.set()
         return changed(client)
 
@@ -69,7 +69,7 @@ def test_who_is_told_to_stop_ends_what_is_under_way() -> None:
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_failed_stack() -> None:
-    def work(client: str) -> Outcome:
+    def work(client: str) -> StackOutcome:
         raise ZeroDivisionError(client)
 
     with pytest.raises(ZeroDivisionError):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hoster.engine import pulumi_cli
 from hoster.errors import HosterError, RuleError
+from hoster.ledger import SENT
+from hoster.mail import outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from hoster.catalogue import Catalogue
     from hoster.ledger import Ledger
     from hoster.orders.declarations import VpsDeclaration
+    from hoster.project import Project
 
 SSH_PORT = 22
 _PROBE_SECONDS = 3.0
@@ -21,6 +26,102 @@ _PROBE_SECONDS = 3.0
 
 class NotAnsweringError(HosterError):
     """The VPS did not answer within the time that was given to it."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How far the delivery of a VPS is, and whether it was begun just now.
+
+    ``state`` is delivered, queued or failed, as its mail is; refused; or «would be delivered».
+    """
+
+    vps: str
+    state: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """Delivers VPSs whose stacks say that they run, each once, and sends their mails.
+
+    With ``seconds`` each is waited for first, so long at most; ``waited`` hears of it.
+    """
+
+    project: Project
+    catalogue: Catalogue
+    ledger: Ledger
+    clock: Callable[[], datetime]
+    seconds: float = 0
+    dry_run: bool = False
+    waited: Callable[[VpsDeclaration, float], None] = lambda *_: None
+
+    def each(self, chosen: Sequence[VpsDeclaration]) -> list[Delivery]:
+        """Deliver the VPSs *chosen*.
+
+        Raises:
+            RuleError: one is not deployed, or nobody ordered it here; those before it are queued.
+            NotAnsweringError: one did not answer in time; those before it are queued.
+            ToolError: Pulumi is missing or refused.
+        """
+        outputs = self._outputs(chosen)
+        new = {vps.full_name for vps in chosen if self._one(vps, outputs[vps.client])}
+        return self._ended(chosen, new)
+
+    def all(
+        self, declared: Iterable[VpsDeclaration], refused: Callable[[RuleError], None]
+    ) -> list[Delivery]:
+        """Deliver whatever of *declared* is deployed; *refused* hears what is not, and why.
+
+        Raises:
+            NotAnsweringError: one did not answer in time; those before it are queued.
+            ToolError: Pulumi is missing or refused.
+        """
+        every = list(declared)
+        outputs = self._outputs(every)
+        chosen = [vps for vps in every if vps.name in outputs[vps.client].get("vps", {})]
+        new: set[str] = set()
+        against: dict[str | None, str] = {}
+        for vps in chosen:
+            try:
+                if self._one(vps, outputs[vps.client]):
+                    new.add(vps.full_name)
+            except RuleError as error:
+                against[vps.full_name] = "refused"
+                refused(error)
+        return self._ended(chosen, new, against)
+
+    def _outputs(self, chosen: Iterable[VpsDeclaration]) -> dict[str, dict[str, Any]]:
+        clients = {vps.client for vps in chosen}
+        return {client: pulumi_cli.stack_outputs(self.project, client) for client in clients}
+
+    def _one(self, vps: VpsDeclaration, outputs: Mapping[str, Any]) -> bool:
+        require_deployed(vps, outputs)
+        if self.dry_run:
+            return False
+        if self.seconds:
+            wait_for(vps, self.seconds, lambda waited: self.waited(vps, waited))
+        return deliver(self.ledger, vps, self.catalogue, outputs=outputs, now=self.clock())
+
+    def _ended(
+        self,
+        chosen: Iterable[VpsDeclaration],
+        new: set[str],
+        against: Mapping[str | None, str] | None = None,
+    ) -> list[Delivery]:
+        if not self.dry_run:
+            outbox.send_due(self.ledger, self.catalogue.company, self.clock)
+        states = self._states() | dict(against or {})
+        names = [vps.full_name for vps in chosen]
+        return [
+            Delivery(name, states.get(name, "would be delivered"), name in new) for name in names
+        ]
+
+    def _states(self) -> dict[str | None, str]:
+        return {
+            mail.vps: "delivered" if mail.state == SENT else mail.state
+            for mail in self.ledger.outbox.mails()
+            if mail.template == "delivery"
+        }
 
 
 def mail_values(vps: VpsDeclaration, catalogue: Catalogue) -> dict[str, Any]:
@@ -69,7 +170,7 @@ def deliver(
         RuleError: it is not deployed, or nobody ordered it here; nothing was queued.
     """
     require_deployed(vps, outputs)
-    return ledger.deliver(vps.full_name, mail_values(vps, catalogue), now)
+    return ledger.orders.deliver(vps.full_name, mail_values(vps, catalogue), now)
 
 
 def wait_for(vps: VpsDeclaration, seconds: float, told: Callable[[float], None]) -> None:
@@ -101,8 +202,7 @@ def wait_for(vps: VpsDeclaration, seconds: float, told: Callable[[float], None])
     except RetryError as error:
         raise NotAnsweringError(
             f"{vps.full_name} did not answer at {vps.ipv4}:{SSH_PORT} within {seconds:.0f} s",
-            remedy=f"Look at it on {vps.node}: virsh console {vps.client}.{vps.name}. "
-            "Nothing was queued.",
+            remedy=f"Look at it on {vps.node}: virsh console {vps.domain}. Nothing was queued.",
         ) from error
 
 

@@ -148,7 +148,7 @@ def ledger(url: str) -> Examination:
         if where.drivername == "sqlite" and not Path(where.database or "").exists():
             return Examination("ledger", ok=True, found=f"{shown}, made by the first client")
         with Ledger.open(url) as opened:
-            count = len(opened.clients())
+            count = len(opened.clients.all())
     except (SQLAlchemyError, HosterError, OSError) as error:
         fix = "Start the database, or mend HOSTER_LEDGER."
         return Examination("ledger", ok=False, found=f"{shown}: {error}", fix=fix)

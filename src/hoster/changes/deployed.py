@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from hoster.orders.declarations import VpsDeclaration
 
 
+COMPONENT = "hoster:vps:VirtualServer"
+"""The type of the Pulumi component that a VPS is."""
+
+
 @dataclass(frozen=True)
 class DeployedVps:
     """The facts of a VPS that a later declaration is judged against.

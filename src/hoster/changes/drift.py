@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from hoster.catalogue import Catalogue
     from hoster.orders.declarations import VpsDeclaration
+    from hoster.wire.status import VpsStatus
 
 
-class Kind(StrEnum):
+class DriftKind(StrEnum):
     """How something is not as declared."""
 
     MISSING = "missing"
@@ -25,10 +26,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Deviation:
     """Something that is not as declared: of a VPS, a domain or a tap, and where that was seen."""
 
-    kind: Kind
+    kind: DriftKind
     what: str
     where: str
     text: str
@@ -58,7 +59,7 @@ class NodeFacts:
 
     node: str
     domains: Sequence[Domain] = ()
-    agent: Sequence[Mapping[str, Any]] = ()
+    agent: Sequence[VpsStatus] = ()
     taps: Sequence[str] = field(default=())
 
 
@@ -67,7 +68,7 @@ GIB = 2**30
 
 def of_node(
     facts: NodeFacts, declared: Iterable[VpsDeclaration], catalogue: Catalogue
-) -> list[Finding]:
+) -> list[Deviation]:
     """Return what of a node is not as the VPSs *declared* on it say."""
     mine = {vps.full_name: vps for vps in declared}
     return [
@@ -79,18 +80,18 @@ def of_node(
 
 def _domains(
     facts: NodeFacts, mine: Mapping[str, VpsDeclaration], catalogue: Catalogue
-) -> Iterator[Finding]:
+) -> Iterator[Deviation]:
     there = {one.vps: one for one in facts.domains if one.vps}
     for name, vps in mine.items():
         if name not in there:
-            yield Finding(Kind.MISSING, name, facts.node, "libvirt has no domain of it")
+            yield Deviation(DriftKind.MISSING, name, facts.node, "libvirt has no domain of it")
             continue
         for text in _differences(there[name], vps, catalogue):
-            yield Finding(Kind.DIFFERENT, name, facts.node, text)
+            yield Deviation(DriftKind.DIFFERENT, name, facts.node, text)
     for one in facts.domains:
         if one.vps not in mine:
             what = f"is {one.vps}, which is not declared here" if one.vps else "is no VPS"
-            yield Finding(Kind.UNKNOWN, one.name, facts.node, f"domain {one.name} {what}")
+            yield Deviation(DriftKind.UNKNOWN, one.name, facts.node, f"domain {one.name} {what}")
 
 
 def _differences(domain: Domain, vps: VpsDeclaration, catalogue: Catalogue) -> Iterator[str]:
@@ -111,27 +112,28 @@ def _differences(domain: Domain, vps: VpsDeclaration, catalogue: Catalogue) -> I
             yield f"{name} is declared {wanted}, and its domain has {found}"
 
 
-def _agent(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Finding]:
-    known = {str(one["vps"]): one for one in facts.agent}
+def _agent(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Deviation]:
+    known = {said["vps"]: said for said in facts.agent}
+    passing = {name for name, said in known.items() if said["running"]}
     for one in facts.domains:
-        if one.is_running and one.vps in mine and not known.get(one.vps, {}).get("running"):
+        if one.is_running and one.vps in mine and one.vps not in passing:
             text = "it runs, and the node's agent lets nothing of it pass: hoster-node reconcile"
-            yield Finding(Kind.DIFFERENT, one.vps, facts.node, text)
+            yield Deviation(DriftKind.DIFFERENT, one.vps, facts.node, text)
     for name, said in known.items():
         if name in mine and said["plan"] != mine[name].plan:
             text = f"plan is declared {mine[name].plan}, and the node's agent has {said['plan']}"
-            yield Finding(Kind.DIFFERENT, name, facts.node, text)
-        if name not in mine and said["running"]:
+            yield Deviation(DriftKind.DIFFERENT, name, facts.node, text)
+        if name not in mine and name in passing:
             text = "the node's agent lets it pass, and it is not declared here"
-            yield Finding(Kind.UNKNOWN, name, facts.node, text)
+            yield Deviation(DriftKind.UNKNOWN, name, facts.node, text)
 
 
-def _taps(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Finding]:
+def _taps(facts: NodeFacts, mine: Mapping[str, VpsDeclaration]) -> Iterator[Deviation]:
     ours = {names.tap_name(vps.ipv4) for vps in mine.values()}
     ours |= {one.tap for one in facts.domains}  # told as a domain
     for tap in facts.taps:
         if tap not in ours:
-            yield Finding(Kind.UNKNOWN, tap, facts.node, f"tap {tap} is no declared VPS's")
+            yield Deviation(DriftKind.UNKNOWN, tap, facts.node, f"tap {tap} is no declared VPS's")
 
 
 def of_stack(
@@ -139,23 +141,23 @@ def of_stack(
     outputs: Mapping[str, Mapping[str, Any]],
     declared: Iterable[VpsDeclaration],
     catalogue: Catalogue,
-) -> list[Finding]:
+) -> list[Deviation]:
     """Return what a client's stack last deployed that is not as *declared*."""
     mine = {vps.name: vps for vps in declared}
     found = [
-        Finding(Kind.UNKNOWN, f"{client}/{name}", "stack", "deployed, and not declared")
+        Deviation(DriftKind.UNKNOWN, f"{client}/{name}", "stack", "deployed, and not declared")
         for name in sorted(outputs.keys() - mine.keys())
     ]
     for name, vps in mine.items():
         if name not in outputs:
             text = f"declared, and not deployed: pulumi -C pulumi up -s {client}"
-            found.append(Finding(Kind.MISSING, vps.full_name, "stack", text))
+            found.append(Deviation(DriftKind.MISSING, vps.full_name, "stack", text))
         elif vps.plan in catalogue.plans:
             was = DeployedVps.from_outputs(outputs[name]).outputs()
             wanted = DeployedVps.of(vps, catalogue).outputs()
             found += [
-                Finding(
-                    Kind.DIFFERENT,
+                Deviation(
+                    DriftKind.DIFFERENT,
                     vps.full_name,
                     "stack",
                     f"{field} is declared {wanted[field]}, and deployed is {was[field]}",

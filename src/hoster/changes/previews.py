@@ -10,14 +10,15 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hoster.changes.deployed import COMPONENT
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-VPS_TYPE = "hoster:vps:VirtualServer"
 KEPT = {
     "libvirt:index/volume:Volume": "disk",
     "libvirt:index/domain:Domain": "domain",
-    VPS_TYPE: "VPS",
+    COMPONENT: "VPS",
 }
 """Types of resources that hold what cannot be made again, and what people call them."""
 _READ_ONLY = {"same", "read", "refresh"}
@@ -73,8 +74,8 @@ def read(client: str, document: Mapping[str, Any]) -> Preview:
     for step in document.get("steps", ()):
         urn = step["urn"]
         kind, name = states[urn].get("type", ""), urn.rpartition("::")[2]
-        owner = urn if kind == VPS_TYPE else states[urn].get("parent", "")
-        vps_of[urn] = f"{client}/{owner.rpartition('::')[2]}" if f"{VPS_TYPE}::" in owner else ""
+        owner = urn if kind == COMPONENT else states[urn].get("parent", "")
+        vps_of[urn] = f"{client}/{owner.rpartition('::')[2]}" if f"{COMPONENT}::" in owner else ""
         steps.append(Step(step["op"], kind, name, vps_of[urn]))
     told = [
         (one.get("severity", ""), vps_of.get(one.get("urn"), ""), one.get("message", "").strip())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hoster.changes.deployed import DeployedVps, vanished, violations
-from hoster.changes.rules import Finding
+from hoster.changes.rules import Breach
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -44,16 +44,16 @@ def check(
     *,
     ended: Collection[str],
     plans_file: Path,
-) -> list[Finding]:
+) -> list[Breach]:
     """Return what must not change and would; *ended* are VPSs with a termination on record."""
     now = {client.client: client for client in declarations.clients}
     found = [
-        finding
+        breach
         for name, client in before.clients.items()
-        for finding in _of_client(before.catalogue, client, catalogue, now.get(name), ended)
+        for breach in _of_client(before.catalogue, client, catalogue, now.get(name), ended)
     ]
     found += _plans(before.catalogue, catalogue, declarations, plans_file)
-    return sorted(found, key=lambda finding: (str(finding.file), finding.keys, finding.rule))
+    return sorted(found, key=lambda breach: (str(breach.file), breach.keys, breach.rule))
 
 
 def _of_client(
@@ -62,13 +62,13 @@ def _of_client(
     new: Catalogue,
     client: ClientDeclarations | None,
     ended: Collection[str],
-) -> Iterator[Finding]:
+) -> Iterator[Breach]:
     is_now = {vps.name: vps for vps in client.vps} if client else {}
     # What is not valid is told as such, and is not gone.
     if client is None or not client.problems:
         names = [vps.name for vps in was.vps]
         for name, text in vanished(was.client, names, is_now, ended).items():
-            yield Finding("vanished", "C15.2", was.file, ("config", "hoster:vps", name), text)
+            yield Breach("vanished", "C15.2", was.file, ("config", "hoster:vps", name), text)
     for vps in was.vps:
         after = is_now.get(vps.name)
         if after is None or vps.plan not in old.plans or after.plan not in new.plans:
@@ -76,12 +76,12 @@ def _of_client(
         before = DeployedVps.of(vps, old)
         for text in violations(vps.full_name, before, DeployedVps.of(after, new)):
             keys = ("config", "hoster:vps", vps.name)
-            yield Finding("final", "C6.3", was.file, keys, text)
+            yield Breach("final", "C6.3", was.file, keys, text)
 
 
 def _plans(
     old: Catalogue, new: Catalogue, declarations: Declarations, file: Path
-) -> Iterator[Finding]:
+) -> Iterator[Breach]:
     users: dict[str, list[str]] = {}
     for vps in declarations:
         users.setdefault(vps.plan, []).append(vps.full_name)
@@ -89,7 +89,7 @@ def _plans(
         if name not in new.plans or name not in users:
             continue
         for size, before, after in _shrunk(plan, new.plans[name]):
-            yield Finding(
+            yield Breach(
                 "plan",
                 "C4.1",
                 file,

@@ -11,10 +11,15 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from click.shell_completion import CompletionItem
 
+    from hoster.acts.change import Change
+    from hoster.acts.reply import Reply
     from hoster.catalogue import Catalogue
+    from hoster.engine.rollout import StackOutcome
+    from hoster.ledger import Ledger
     from hoster.project import Project
 
 _Value = TypeVar("_Value")
@@ -62,6 +67,38 @@ def catalogue() -> Catalogue:
     return load_catalogue(project().inventory)
 
 
+def clock() -> datetime:
+    """Return what time it is: the clock of every act."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+def ledger() -> Ledger:
+    """Open the project's ledger, for a ``with``.
+
+    Raises:
+        LedgerUnreachableError: it cannot be opened.
+    """
+    from hoster.ledger import Ledger
+
+    return Ledger.open(project().ledger_url)
+
+
+def act(do: Callable[..., _Value], *handed: Any, **given: Any) -> _Value:
+    """Do an act: it gets what is *handed* in, the ledger, the clock, and what is *given*."""
+    with ledger() as opened:
+        return do(*handed, opened, clock, **given)
+
+
+def change(ref: str | None) -> Change:
+    """Return the project beside what *ref* says of it, to be read as it is asked."""
+    from hoster.acts.change import Change
+
+    here = project()
+    return Change(here, ref, lambda: terminated(here))
+
+
 def terminated(project: Project) -> set[str]:
     """Return the VPSs whose termination is on record; none where there is no ledger here."""
     from hoster.ledger import Ledger
@@ -69,7 +106,7 @@ def terminated(project: Project) -> set[str]:
     if project.has_no_ledger:
         return set()
     with Ledger.open(project.ledger_url) as ledger:
-        return {one.vps for one in ledger.terminations()}
+        return {one.vps for one in ledger.terminations.all()}
 
 
 def counted(number: int, what: str) -> str:
@@ -82,9 +119,21 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def say_outcome(outcome: StackOutcome) -> None:
+    """Tell what became of one stack among many."""
+    say(f"{outcome.client}: {outcome.result} ({outcome.seconds:.1f} s)")
+
+
 def print_json(data: Any) -> None:
     """Print data for a program."""
     click.echo(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+
+
+def print_reply(reply: Reply) -> None:
+    """Print what an act said, for a program; what people should know besides, for them."""
+    for remark in reply.remarks():
+        say(remark)
+    print_json(reply.as_json())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import rich_click as click
 
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hoster.ledger import Ledger, Told
+    from hoster.acts.announce import Announced
+    from hoster.clients.announcements import Announcement
 
 _WHEN = ["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
 
@@ -36,28 +33,30 @@ def announce(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    from hoster.ledger import Ledger
-
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        found = ledger.announcements()
-    rows = [
-        {
-            "id": one.id,
-            "kind": one.kind.value,
-            "about": one.about,
-            "at": one.at.isoformat(timespec="minutes"),
-            "until": one.until.isoformat(timespec="minutes") if one.until else None,
-            "what": one.what,
-            "vps": len(one.concerned),
-            "left": one.left if one.kind == "update" else [],
-        }
-        for one in found
-    ]
+    with _common.ledger() as ledger:
+        rows = [_row(one) for one in ledger.announcements.all()]
     if as_json:
         _common.print_json({"announcements": rows})
         return
     columns = ("id", "kind", "about", "at", "what", "vps", "left")
     _common.print_table(columns, [[_cell(row[name]) for name in columns] for row in rows])
+
+
+def _row(one: Announcement) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "kind": one.kind.value,
+        "about": one.about,
+        "at": one.at.isoformat(timespec="minutes"),
+        "until": one.until.isoformat(timespec="minutes") if one.until else None,
+        "what": one.what,
+        "vps": len(one.concerned),
+        "left": one.left if one.kind == "update" else [],
+    }
+
+
+def _cell(value: object) -> object:
+    return len(value) if isinstance(value, list) else value
 
 
 @announce.command()
@@ -67,45 +66,18 @@ def announce(ctx: click.Context, as_json: bool) -> None:
 @click.option("--what", default="", help="What is done, in words for clients.")
 @_common.dry_run
 @_common.as_json
-def maintenance(
-    nodes: tuple[str, ...],
-    start: datetime,
-    hours: float,
-    what: str,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def maintenance(nodes: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Tell every client with a VPS on these host nodes when they are worked on, and how long.
 
     \b
     Example:
       hoster announce maintenance --node paris-1 --start 2026-12-01T22:00 --hours 2
     """
-    from hoster.clients.announcements import Kind, on_nodes
-    from hoster.errors import ConfigurationError
-    from hoster.problems import near
-    from hoster.project.declarations import read_all
+    from hoster.acts import announce as act
 
-    content = _common.catalogue()
-    for node in nodes:
-        if node not in content.nodes:
-            raise ConfigurationError(f"no host node {node}{near(node, content.nodes)}")
-    vpss = on_nodes(read_all(_common.project()), nodes)
-    at = _local(start)
-    _told(
-        lambda ledger, zone: ledger.announce(
-            Kind.MAINTENANCE,
-            ", ".join(sorted(set(nodes))),
-            vpss,
-            datetime.now(UTC),
-            at=at,
-            until=at + timedelta(hours=hours),
-            what=what,
-            timezone=zone,
-        ),
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    project, catalogue = _common.project(), _common.catalogue()
+    announced = _common.act(act.maintenance, project, catalogue, node=nodes, **options)
+    _tell(announced, as_json=as_json)
 
 
 @announce.command()
@@ -114,35 +86,18 @@ def maintenance(
 @click.option("--what", required=True, help="Which update: a package, an advisory.")
 @_common.dry_run
 @_common.as_json
-def update(image: str, due: datetime, what: str, dry_run: bool, as_json: bool) -> None:
+def update(as_json: bool, **options: Any) -> None:
     """Tell every client whose VPS runs an image that a security update is to be made (C7.3).
 
     \b
     Example:
       hoster announce update --image debian-12 --due 2026-12-10 --what "openssl, DSA-5999"
     """
-    from hoster.clients.announcements import Kind, of_image
-    from hoster.errors import ConfigurationError
-    from hoster.problems import near
-    from hoster.project.declarations import read_all
+    from hoster.acts import announce as act
 
-    images = _common.catalogue().images
-    if image not in images:
-        raise ConfigurationError(f"no image {image}{near(image, images)}")
-    vpss = of_image(read_all(_common.project()), image)
-    _told(
-        lambda ledger, zone: ledger.announce(
-            Kind.UPDATE,
-            image,
-            vpss,
-            datetime.now(UTC),
-            at=_local(due),
-            what=what,
-            timezone=zone,
-        ),
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    project, catalogue = _common.project(), _common.catalogue()
+    announced = _common.act(act.update, project, catalogue, **options)
+    _tell(announced, as_json=as_json)
 
 
 @announce.command()
@@ -156,14 +111,10 @@ def remind(number: int, dry_run: bool, as_json: bool) -> None:
     Example:
       hoster announce remind 4
     """
-    now = datetime.now(UTC)
-    _told(
-        lambda ledger, zone: ledger.remind(
-            number, now, today=now.astimezone(ZoneInfo(zone)).date(), timezone=zone
-        ),
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    from hoster.acts import announce as act
+
+    announced = _common.act(act.remind, _common.catalogue(), number=number, dry_run=dry_run)
+    _tell(announced, as_json=as_json)
 
 
 @announce.command()
@@ -177,46 +128,21 @@ def settle(number: int, names: tuple[str, ...], as_json: bool) -> None:
     Example:
       hoster announce settle 4 acme/web acme/db
     """
-    from hoster.ledger import Ledger
-
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        new = ledger.settle(number, names, datetime.now(UTC))
+    with _common.ledger() as ledger:
+        new = ledger.announcements.settle(number, names, _common.clock())
     if as_json:
         _common.print_json({"changed": bool(new), "settled": new})
     else:
         _common.say(f"{len(new)} settled{'' if new else ' (no change)'}")
 
 
-def _cell(value: object) -> object:
-    return len(value) if isinstance(value, list) else value
-
-
-def _local(when: datetime) -> datetime:
-    return when.replace(tzinfo=ZoneInfo(_common.catalogue().policy.timezone))
-
-
-def _told(tell: Callable[[Ledger, str], Told], *, dry_run: bool, as_json: bool) -> None:
-    from hoster.ledger import Ledger
-    from hoster.mail import outbox
-
-    content = _common.catalogue()
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        with ledger.together(dry_run=dry_run):
-            told = tell(ledger, content.policy.timezone)
-        if not dry_run:
-            outbox.send_due(ledger, content.company, lambda: datetime.now(UTC))
-    said: dict[str, Any] = {
-        "changed": bool(told.clients),
-        "announcement": None if dry_run else told.announcement.id,
-        "clients": list(told.clients),
-        "unknown": list(told.unknown),
-        "vps": [one.vps for one in told.announcement.concerned],
-        "left": told.announcement.left,
-    }
+def _tell(announced: Announced, *, as_json: bool) -> None:
     if as_json:
-        _common.print_json(said)
+        _common.print_json(announced.as_json())
         return
-    would = "would be told" if dry_run else "told"
-    _common.say(f"{len(told.clients)} clients {would}, of {len(said['vps'])} VPSs")
-    for client in told.unknown:
-        _common.say(f"no client {client} is known here: nobody was told")
+    told = announced.told
+    would = "would be told" if announced.dry_run else "told"
+    vpss = len(told.announcement.concerned)
+    _common.say(f"{len(told.clients)} clients {would}, of {vpss} VPSs")
+    for remark in announced.remarks():
+        _common.say(remark)

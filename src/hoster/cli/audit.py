@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from hoster.cli import _common
+
+if TYPE_CHECKING:
+    from hoster.ledger.audit import Entry, Verdict
 
 
 @click.group(invoke_without_command=True)
@@ -24,32 +28,30 @@ def audit(ctx: click.Context, subject: str | None, limit: int, as_json: bool) ->
     """
     if ctx.invoked_subcommand is not None:
         return
-    from hoster.ledger import Ledger
-
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        entries = ledger.trail(subject, limit)
-    rows = [
-        {
-            "id": one.id,
-            "at": one.at.isoformat(timespec="seconds"),
-            "actor": one.actor,
-            "kind": one.kind,
-            "subject": one.subject,
-            "details": one.details,
-        }
-        for one in entries
-    ]
+    with _common.ledger() as ledger:
+        rows = [_row(one) for one in ledger.trail.entries(subject, limit)]
     if as_json:
         _common.print_json({"entries": rows})
         return
     columns = ("at", "actor", "kind", "subject", "details")
-    _common.print_table(
-        columns,
-        [
-            [*list(row.values())[1:5], " ".join(f"{k}={v}" for k, v in one.details.items())]
-            for row, one in zip(rows, entries, strict=True)
-        ],
-    )
+    _common.print_table(columns, [[_cell(row[name]) for name in columns] for row in rows])
+
+
+def _row(one: Entry) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "at": one.at.isoformat(timespec="seconds"),
+        "actor": one.actor,
+        "kind": one.kind,
+        "subject": one.subject,
+        "details": one.details,
+    }
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return " ".join(f"{name}={said}" for name, said in value.items())
 
 
 @audit.command()
@@ -70,18 +72,21 @@ def verify(anchor: str, as_json: bool) -> None:
     Exit codes: 0 it is whole; 5 it is not.
     """
     from hoster.errors import ExitCode
-    from hoster.ledger import Ledger
 
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        found = ledger.verify_trail(anchor)
+    with _common.ledger() as ledger:
+        found = ledger.trail.verify(anchor)
     sound = found.broken is None and found.anchored
     if as_json:
         _common.print_json({"sound": sound, **vars(found)})
-    elif found.broken is not None:
-        _common.say(f"Entry {found.broken} does not follow the one before it: somebody changed it.")
-    elif not found.anchored:
-        _common.say(f"Nothing in the trail has the digest {anchor}: it was rewritten, or cut.")
     else:
-        _common.say(f"{found.entries} entries, each follows the one before. Digest: {found.head}")
+        _common.say(_verdict(found, anchor))
     if not sound:
         sys.exit(ExitCode.POLICY)
+
+
+def _verdict(found: Verdict, anchor: str) -> str:
+    if found.broken is not None:
+        return f"Entry {found.broken} does not follow the one before it: somebody changed it."
+    if not found.anchored:
+        return f"Nothing in the trail has the digest {anchor}: it was rewritten, or cut."
+    return f"{found.entries} entries, each follows the one before. Digest: {found.head}"

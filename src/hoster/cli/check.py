@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from hoster.catalogue import Catalogue
-    from hoster.changes.rules import Finding
-    from hoster.orders.declarations import Declarations
-    from hoster.project import Project
+    from hoster.acts.check import Finding, Judgement
 
 
 @click.command()
@@ -36,85 +32,33 @@ def check(against: str | None, as_json: bool) -> None:
       hoster check --against origin/main
       hoster check --json | jq '.findings[] | select(.rule == "duplicate")'
     """
+    from hoster.acts import check as act
     from hoster.errors import ExitCode
 
-    declared, findings = judge(against)
+    found = act.check(_common.change(against))
     if as_json:
-        _common.print_json({"vps": sum(1 for _ in declared), "findings": findings})
+        findings = [asdict(one) for one in found.findings]
+        _common.print_json({"vps": sum(1 for _ in found.declared), "findings": findings})
     else:
-        for row in findings:
-            click.echo(line(row))
-        _common.say(f"{what(declared)}: {_common.counted(len(findings), 'finding')}")
-    if findings:
+        for one in found.findings:
+            click.echo(line(one))
+        _common.say(f"{what(found)}: {_common.counted(len(found.findings), 'finding')}")
+    if found.findings:
         sys.exit(ExitCode.POLICY)
 
 
-def judge(against: str | None) -> tuple[Declarations, list[dict[str, Any]]]:
-    """Return what is declared, and what of it breaks a rule, a row each.
-
-    Raises:
-        ConfigurationError: the inventory is not valid, or there is no such ref.
-    """
-    from hoster.changes import rules
-    from hoster.project import yaml_files
-    from hoster.project.declarations import read_all
-
-    project, catalogue = _common.project(), _common.catalogue()
-    declared = read_all(project)
-    found = rules.check(catalogue, declared)
-    if against is not None:
-        found = [*_changed(project, against, catalogue, declared), *found]
-    return declared, [
-        {
-            "rule": finding.rule,
-            "contract": finding.contract,
-            "file": str(finding.file),
-            "line": yaml_files.line_of(finding.file, finding.keys) if finding.file.exists() else 1,
-            "key": ".".join(finding.keys),
-            "message": finding.message,
-            "other": _place(*finding.other) if finding.other else None,
-        }
-        for finding in found
-    ]
-
-
-def what(declared: Declarations) -> str:
+def what(found: Judgement) -> str:
     """Say how much was judged."""
-    vps, clients = sum(1 for _ in declared), len(declared.clients)
+    vps, clients = sum(1 for _ in found.declared), len(found.declared.clients)
     return f"{_common.counted(vps, 'VPS')} of {_common.counted(clients, 'client')}"
 
 
-def line(row: dict[str, Any]) -> str:
-    """Return a row of `judge` for people: place, what is wrong, what it clashes with."""
-    message = row["message"]
-    if row["rule"] == "schema":
-        message = f"{row['key']}: {message}"
+def line(finding: Finding) -> str:
+    """Return a finding for people: place, what is wrong, what it clashes with."""
+    message = finding.message
+    if finding.rule == "schema":
+        message = f"{finding.key}: {message}"
     # Some say by themselves which of their reasons is in the contract, and where.
-    contract = f" ({row['contract']})" if row["contract"] and "(C" not in message else ""
-    other = f", at {row['other']}" if row["other"] else ""
-    return f"{row['file']}:{row['line']}: {message}{other}{contract}"
-
-
-def _changed(
-    project: Project, ref: str, catalogue: Catalogue, declared: Declarations
-) -> list[Finding]:
-    """Return what the change since *ref* breaks."""
-    from hoster.changes import since
-    from hoster.project import git
-
-    before = git.before(project, ref)
-    if before is None:
-        return []
-    return since.check(
-        before,
-        catalogue,
-        declared,
-        ended=_common.terminated(project),
-        plans_file=project.inventory / "group_vars" / "all" / "plans.yml",
-    )
-
-
-def _place(file: Path, keys: tuple[str, ...]) -> str:
-    from hoster.project import yaml_files
-
-    return f"{file}:{yaml_files.line_of(file, keys)}"
+    contract = f" ({finding.contract})" if finding.contract and "(C" not in message else ""
+    other = f", at {finding.other}" if finding.other else ""
+    return f"{finding.file}:{finding.line}: {message}{other}{contract}"

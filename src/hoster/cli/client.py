@@ -60,14 +60,13 @@ def add(name: str, dry_run: bool, as_json: bool, **fields: str | None) -> None:
         --email ada@example.org --language fr
     """
     from hoster.clients.contact import client_of
-    from hoster.ledger import Ledger
 
     given = {field: value for field, value in fields.items() if value is not None}
     new = client_of({"name": name, **given})
     changed = False
     if not dry_run:
-        with Ledger.open(_common.project().ledger_url) as ledger:
-            changed = ledger.add_client(new, _now())
+        with _common.ledger() as ledger:
+            changed = ledger.clients.add(new, _common.clock())
     if as_json:
         _common.print_json({"changed": changed, **new.model_dump()})
     elif dry_run:
@@ -90,20 +89,14 @@ def edit(name: str, dry_run: bool, as_json: bool, **fields: str | None) -> None:
     Example:
       hoster client edit acme --email ops@acme.example
     """
-    from hoster.clients.contact import client_of
-    from hoster.ledger import Ledger
+    from hoster.acts import clients
 
-    given = {field: value or None for field, value in fields.items() if value is not None}
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        old = ledger.client(name)
-        new = client_of({**old.model_dump(), **given})
-        changed = [field for field in given if getattr(new, field) != getattr(old, field)]
-        if changed and not dry_run:
-            ledger.edit_client(new, _now())
+    details = {field: value or None for field, value in fields.items() if value is not None}
+    edited = _common.act(clients.edit, name=name, details=details, dry_run=dry_run)
     if as_json:
-        _common.print_json({"changed": changed, **new.model_dump()})
+        _common.print_json(edited.as_json())
     else:
-        what = ", ".join(changed) or "nothing"
+        what = ", ".join(edited.changed) or "nothing"
         _common.say(f"{'Dry run: would change' if dry_run else 'Changed'} {what} of {name}.")
 
 
@@ -118,19 +111,11 @@ def show(name: str | None, as_json: bool) -> None:
       hoster client show
       hoster client show acme --json
     """
-    from hoster.ledger import Ledger
-
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        found = [ledger.client(name)] if name else ledger.clients()
+    with _common.ledger() as ledger:
+        found = [ledger.clients.named(name)] if name else ledger.clients.all()
     rows = [known.model_dump() for known in found]
     if as_json:
         _common.print_json({"clients": rows})
     else:
         columns = ["name", *_FIELDS]
         _common.print_table(columns, [[row[column] or "" for column in columns] for row in rows])
-
-
-def _now() -> Any:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)

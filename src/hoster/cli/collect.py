@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -13,6 +12,7 @@ from hoster.cli import _common
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from hoster.acts.collect import Collection, NodeTold
     from hoster.fleet.events import Answer
 
 
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 @_common.asks_nodes
 @_common.dry_run
 @_common.as_json
-def collect(
-    nodes: tuple[str, ...], timeout: float, at_once: int, dry_run: bool, as_json: bool
-) -> None:
+def collect(as_json: bool, **options: Any) -> None:
     """Fetch what the host nodes tell into the ledger, each event once; mail the clients.
 
     Reaches them as Ansible does. Without NODE, all host nodes. Each has --timeout seconds.
@@ -37,49 +35,19 @@ def collect(
     \b
     Exit codes: 0 every node answered; 4 one did not, or the mail server did not take something.
     """
+    from hoster.acts import collect as act
     from hoster.errors import ExitCode
-    from hoster.fleet import events, ssh
-    from hoster.ledger import Ledger
-    from hoster.mail import outbox
 
-    project, company = _common.project(), _common.catalogue().company
-    asked = _chosen(ssh.nodes(project), nodes)
-    rows: list[dict[str, Any]] = []
-    with Ledger.open(project.ledger_url) as ledger:
-        answers = events.collect(
-            asked,
-            ledger.last_node_events(asked),
-            known=ledger.last_number_of,
-            seconds=timeout,
-            at_once=at_once,
-        )
-        for answer in _counted(answers, len(asked)):
-            row: dict[str, Any] = {"node": answer.node, "trouble": answer.trouble}
-            if not answer.trouble:
-                kept = ledger.keep_node_events(answer.node, answer.events, _now(), dry_run=dry_run)
-                row |= vars(kept)
-            rows.append(row)
-        report = outbox.Report() if dry_run else outbox.send_due(ledger, company, _now)
-    rows.sort(key=lambda row: row["node"])
+    project, catalogue = _common.project(), _common.catalogue()
+    collection = _common.act(act.collect, project, catalogue, watch=_counted, **options)
     if as_json:
-        _common.print_json({"nodes": rows, "mails": vars(report), "changed": _changed(rows)})
+        _common.print_json(collection.as_json())
     else:
-        _tell(rows, dry_run=dry_run)
-    left = report.later | report.failed
-    for occasion, reason in left.items():
-        _common.say(f"not sent: {occasion}: {reason}")
-    if left or any(row["trouble"] for row in rows):
+        _tell(collection, dry_run=options["dry_run"])
+    for remark in collection.remarks():
+        _common.say(remark)
+    if not collection.is_complete:
         sys.exit(ExitCode.RESOURCE)
-
-
-def _chosen(known: dict[str, Any], wanted: tuple[str, ...]) -> dict[str, Any]:
-    from hoster.errors import ConfigurationError
-    from hoster.problems import near
-
-    for name in wanted:
-        if name not in known:
-            raise ConfigurationError(f"no host node {name}{near(name, known)}")
-    return {name: known[name] for name in wanted} if wanted else known
 
 
 def _counted(answers: Iterable[Answer], total: int) -> Iterator[Answer]:
@@ -97,28 +65,24 @@ def _counted(answers: Iterable[Answer], total: int) -> Iterator[Answer]:
     )
 
 
-def _changed(rows: list[dict[str, Any]]) -> bool:
-    return any(row.get("new") for row in rows)
-
-
-def _tell(rows: list[dict[str, Any]], *, dry_run: bool) -> None:
-    answered = [row for row in rows if not row["trouble"]]
-    new = sum(row["new"] for row in answered)
-    mails = sum(len(row["mails"]) for row in answered)
+def _tell(collection: Collection, *, dry_run: bool) -> None:
+    answered = [kept for _, kept in collection.answered]
+    new, mails = sum(kept.new for kept in answered), sum(len(kept.mails) for kept in answered)
     would = "would be " if dry_run else ""
     _common.say(
-        f"{len(answered)} of {len(rows)} host nodes answered: {new} events {would}kept, "
-        f"{mails} mails {would}queued"
+        f"{len(answered)} of {len(collection.nodes)} host nodes answered: "
+        f"{new} events {would}kept, {mails} mails {would}queued"
     )
-    for row in rows:
-        if row["trouble"]:
-            _common.say(f"  {row['node']} did not answer: {row['trouble']}")
-            continue
-        if row["missing"]:
-            _common.say(f"  {row['node']} had dropped {row['missing']} events: ask it more often")
-        for client in row["unknown"]:
-            _common.say(f"  {row['node']}: no client {client} is known here: nobody was told")
+    for one in collection.nodes:
+        for line in _lines(one):
+            _common.say(f"  {one.node}{line}")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _lines(one: NodeTold) -> Iterator[str]:
+    if one.kept is None:
+        yield f" did not answer: {one.trouble}"
+        return
+    if one.kept.missing:
+        yield f" had dropped {one.kept.missing} events: ask it more often"
+    for client in one.kept.unknown:
+        yield f": no client {client} is known here: nobody was told"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Callable
 
-    from hoster.ledger import Ledger
+    from hoster.acts.deliver import Delivery
     from hoster.orders.declarations import VpsDeclaration
+
+SECONDS_BETWEEN_LINES = 30
 
 
 @click.command()
@@ -51,13 +54,32 @@ def deliver(
     """
     if not names and not everybody:
         raise click.UsageError("name a VPS, as in acme/web, or say --all")
-    chosen = _chosen(names, everybody=everybody)
-    results = _deliver(chosen, seconds, everybody=everybody, dry_run=dry_run)
+    found = _delivered(names, seconds, everybody=everybody, dry_run=dry_run)
     if as_json:
-        _common.print_json({"deliveries": results})
+        _common.print_json({"deliveries": [asdict(one) for one in found]})
     else:
-        _common.print_table(["vps", "state"], [[row["vps"], row["state"]] for row in results])
-    _end({row["state"] for row in results})
+        _common.print_table(["vps", "state"], [[one.vps, one.state] for one in found])
+    _end({one.state for one in found})
+
+
+def _delivered(
+    names: tuple[tuple[str, str], ...], seconds: int, *, everybody: bool, dry_run: bool
+) -> list[Delivery]:
+    from hoster.acts.deliver import Deliveries
+    from hoster.ledger import Ledger
+    from hoster.project.declarations import read_all
+
+    project = _common.project()
+    declared = read_all(project)
+    chosen = [] if everybody else declared.named("/".join(name) for name in names)
+    catalogue = _common.catalogue()
+    with Ledger.open(project.ledger_url) as ledger:
+        act = Deliveries(
+            project, catalogue, ledger, _common.clock, seconds, dry_run, _waiting_teller()
+        )
+        if everybody:
+            return act.all(declared, lambda error: _common.say(str(error)))
+        return act.each(chosen)
 
 
 def _end(states: set[str]) -> None:
@@ -73,88 +95,13 @@ def _end(states: set[str]) -> None:
         sys.exit(ExitCode.POLICY)
 
 
-def _chosen(names: tuple[tuple[str, str], ...], *, everybody: bool) -> list[VpsDeclaration]:
-    from hoster.errors import ConfigurationError
-    from hoster.problems import near
-    from hoster.project.declarations import read_all
+def _waiting_teller() -> Callable[[VpsDeclaration, float], None]:
+    """Return what tells, each half minute, which VPS is waited for."""
+    last: dict[str, float] = {}
 
-    declared = read_all(_common.project())
-    if everybody:
-        return list(declared)
-    known = {vps.full_name: vps for vps in declared}
-    wanted = ["/".join(name) for name in names]
-    for name in wanted:
-        if name not in known:
-            raise ConfigurationError(f"no VPS {name} is declared{near(name, known)}")
-    return [known[name] for name in wanted]
-
-
-def _deliver(
-    chosen: list[VpsDeclaration], seconds: int, *, everybody: bool, dry_run: bool
-) -> list[dict[str, Any]]:
-    from hoster.acts import deliver as delivery
-    from hoster.engine.pulumi_cli import stack_outputs
-    from hoster.errors import RuleError
-    from hoster.ledger import Ledger
-    from hoster.mail import outbox
-
-    project, content = _common.project(), _common.catalogue()
-    outputs = {client: stack_outputs(project, client) for client in {vps.client for vps in chosen}}
-    if everybody:
-        chosen = [vps for vps in chosen if vps.name in outputs[vps.client].get("vps", {})]
-    new: set[str] = set()
-    refused: dict[str | None, str] = {}
-    with Ledger.open(project.ledger_url) as ledger:
-        for vps in chosen:
-            try:
-                delivery.require_deployed(vps, outputs[vps.client])
-                if dry_run:
-                    continue
-                if seconds:
-                    delivery.wait_for(vps, seconds, _tell_waiting(vps))
-                if delivery.deliver(ledger, vps, content, outputs=outputs[vps.client], now=_now()):
-                    new.add(vps.full_name)
-            except RuleError as error:
-                if not everybody:
-                    raise
-                refused[vps.full_name] = "refused"
-                _common.say(str(error))
-        if not dry_run:
-            outbox.send_due(ledger, content.company, _now)
-        states = _states(ledger) | refused
-    return [
-        {
-            "vps": vps.full_name,
-            "state": states.get(vps.full_name, "would be delivered"),
-            "changed": vps.full_name in new,
-        }
-        for vps in chosen
-    ]
-
-
-def _states(ledger: Ledger) -> dict[str | None, str]:
-    from hoster.ledger import SENT
-
-    return {
-        mail.vps: "delivered" if mail.state == SENT else mail.state
-        for mail in ledger.mails()
-        if mail.template == "delivery"
-    }
-
-
-def _now() -> datetime:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)
-
-
-def _tell_waiting(vps: VpsDeclaration) -> Any:
-    last = -30.0
-
-    def tell(waited: float) -> None:
-        nonlocal last
-        if waited - last >= 30:  # noqa: PLR2004 - seconds between two lines
-            last = waited
+    def tell(vps: VpsDeclaration, waited: float) -> None:
+        if waited - last.get(vps.full_name, -SECONDS_BETWEEN_LINES) >= SECONDS_BETWEEN_LINES:
+            last[vps.full_name] = waited
             _common.say(f"waiting for {vps.full_name} at {vps.ipv4} ... {waited:.0f} s")
 
     return tell

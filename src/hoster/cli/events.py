@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import rich_click as click
 
 from hoster.cli import _common
+
+if TYPE_CHECKING:
+    from hoster.ledger import KeptEvent
 
 
 @click.command()
@@ -26,26 +31,26 @@ def events(
       hoster events --kind unknown-tap --kind spoof-refused --node paris-1
       hoster events --kind cycle-ended --json
     """
-    from hoster.ledger import Ledger
-
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        found = ledger.node_events(subject=subject, kinds=kind, node=node, limit=limit)
-    rows = [
-        {
-            "id": one.event.id,
-            "node": one.node,
-            "at": one.event.at.isoformat(timespec="seconds"),
-            "kind": one.event.kind,
-            "subject": one.event.subject,
-            "details": one.event.details,
-        }
-        for one in found
-    ]
+    with _common.ledger() as ledger:
+        found = ledger.node_events.latest(subject=subject, kinds=kind, node=node, limit=limit)
+    rows = [_row(one) for one in found]
     if as_json:
         _common.print_json({"events": rows})
         return
     columns = ("at", "node", "kind", "subject", "details")
     _common.print_table(columns, [[_cell(row[name]) for name in columns] for row in rows])
+
+
+def _row(one: KeptEvent) -> dict[str, Any]:
+    event = one.event
+    return {
+        "id": event.id,
+        "node": one.node,
+        "at": event.at.isoformat(timespec="seconds"),
+        "kind": event.kind,
+        "subject": event.subject,
+        "details": event.details,
+    }
 
 
 def _cell(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -13,7 +12,8 @@ from hoster.cli import _common
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hoster.changes.impact import NodeRoom, Reached, Side
+    from hoster.acts.compare import Comparison
+    from hoster.changes.impact import NodeRoom, Reached
 
 _COLUMNS = ("vps", "plan", "how", "EUR a month", "EUR until", "what changes")
 _ROOM = ("node", "disk GiB", "RAM MiB", "vCPU", "Mbit/s")
@@ -36,75 +36,37 @@ def impact(against: str, markdown: bool, as_json: bool) -> None:
       hoster impact --against origin/main
       hoster impact --against origin/main --markdown
     """
-    from hoster.changes import impact as rules
+    from hoster.acts.compare import compare
 
+    found = compare(_common.change(against), _common.clock)
     if markdown:
-        click.echo(in_markdown(against))
-        return
-    found, rooms = _compared(against)
-    if as_json:
-        month, pro_rata = rules.total(found)
-        _common.print_json(
-            {
-                "vps": [asdict(one) for one in found],
-                "nodes": [asdict(one) for one in rooms],
-                "month_eur": month,
-                "pro_rata_eur": pro_rata,
-            }
-        )
-        return
-    for columns, rows in _tables(found, rooms):
-        if rows:
-            _common.print_table(columns, rows)
-    _common.say(_sums(found))
+        click.echo(in_markdown(found))
+    elif as_json:
+        _common.print_json(asdict(found))
+    else:
+        for columns, rows in _tables(found):
+            if rows:
+                _common.print_table(columns, rows)
+        _common.say(_sums(found))
 
 
-def in_markdown(against: str) -> str:
-    """Return what the command says of the change since the ref *against*, in Markdown.
-
-    Raises:
-        ConfigurationError: there is no such ref, or what is declared is not valid.
-    """
-    found, rooms = _compared(against)
-    parts = [f"**{_sums(found)}**", *(_table(*table) for table in _tables(found, rooms))]
+def in_markdown(found: Comparison) -> str:
+    """Return what the command says of a change in Markdown."""
+    parts = [f"**{_sums(found)}**", *(_table(*table) for table in _tables(found))]
     return "\n\n".join(part for part in parts if part)
 
 
-def _compared(ref: str) -> tuple[list[Reached], list[NodeRoom]]:
-    from hoster.changes import impact as rules
-
-    old, new = _sides(ref)
-    return rules.reached(old, new, datetime.now(UTC)), rules.rooms(old, new)
-
-
-def _tables(
-    found: Sequence[Reached], rooms: Sequence[NodeRoom]
-) -> list[tuple[Sequence[str], list[list[str]]]]:
-    return [(_COLUMNS, [_row(one) for one in found]), (_ROOM, [_room(one) for one in rooms])]
+def _tables(found: Comparison) -> list[tuple[Sequence[str], list[list[str]]]]:
+    return [
+        (_COLUMNS, [_row(one) for one in found.vps]),
+        (_ROOM, [_room(one) for one in found.nodes]),
+    ]
 
 
-def _sums(found: Sequence[Reached]) -> str:
-    from hoster.changes import impact as rules
-
-    month, pro_rata = rules.total(found)
-    vps = _common.counted(len(found), "VPS")
+def _sums(found: Comparison) -> str:
+    vps = _common.counted(len(found.vps), "VPS")
+    month, pro_rata = found.month_eur, found.pro_rata_eur
     return f"{vps}, {month:+} EUR a month, {pro_rata:+} EUR until their months end"
-
-
-def _sides(ref: str) -> tuple[Side, Side]:
-    """Return what *ref* says and what is declared now; what does not differ is read once."""
-    from hoster.changes.impact import Side
-    from hoster.project import git
-    from hoster.project.declarations import read_sound
-
-    project, catalogue = _common.project(), _common.catalogue()
-    declared = {vps.full_name: vps for vps in read_sound(project)}
-    before = git.before(project, ref)
-    if before is None:
-        return Side(catalogue, {}), Side(catalogue, {})
-    same = {name: vps for name, vps in declared.items() if vps.client not in before.differing}
-    was = {vps.full_name: vps for client in before.clients.values() for vps in client.vps}
-    return Side(before.catalogue, same | was), Side(catalogue, declared)
 
 
 def _row(one: Reached) -> list[str]:

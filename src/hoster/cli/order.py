@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from hoster.orders.declarations import VpsDeclaration
-    from hoster.orders.ordering import Order
-    from hoster.project import Project
+    from ipaddress import IPv4Address
+
+    from hoster.acts.order import Ordered
 
 
 @click.command()
@@ -58,87 +58,33 @@ def order(
     \b
     Exit codes: 0 declared (or declared already, just so); 2 not valid; 4 no room; 5 a rule.
     """
+    from hoster.acts import order as act
+    from hoster.ledger import Ledger
     from hoster.orders.ordering import Order
 
-    wish = Order(
-        *name,
-        plan,
-        image,
-        location,
-        tuple(_public_key(key) for key in ssh_keys),
-        term,
-        _address(ipv4),
-        node,
-    )
-    vps, written = _place(_common.project(), wish, dry_run=dry_run)
-    data = {"name": vps.full_name, "changed": written, **vps.fields_written()}
+    keys = tuple(_public_key(key) for key in ssh_keys)
+    wish = Order(*name, plan, image, location, keys, term, _address(ipv4), node)
+    project, catalogue = _common.project(), _common.catalogue()
+    with Ledger.open(project.ledger_url) as ledger:
+        done = act.order(project, catalogue, ledger, _common.clock, wish, dry_run=dry_run)
+    _tell(done, dry_run=dry_run, as_json=as_json)
+
+
+def _tell(done: Ordered, *, dry_run: bool, as_json: bool) -> None:
+    vps = done.vps
+    data = {"name": vps.full_name, "changed": done.written, **vps.fields_written()}
     if as_json:
         _common.print_json(data)
         return
-    _tell(vps, data, written=written, dry_run=dry_run)
-
-
-def _tell(vps: VpsDeclaration, data: dict[str, Any], *, written: bool, dry_run: bool) -> None:
     _common.print_table(["field", "value"], [[key, value] for key, value in data.items()])
     if dry_run:
         _common.say("Dry run: nothing was written.")
-    elif not written:
+    elif not done.written:
         _common.say(f"{vps.full_name} is declared already, just so; nothing was written.")
     else:
         _common.say(
             f"Declared in pulumi/Pulumi.{vps.client}.yaml. "
             f"Next: pulumi -C pulumi up -s {vps.client}, then hoster deliver {vps.full_name}"
-        )
-
-
-def _place(project: Project, wish: Order, *, dry_run: bool) -> tuple[VpsDeclaration, bool]:
-    """Choose and declare under the project's lock; a crash anywhere is repaired by a second run.
-
-    The codes are remembered first and the declaration written last: until then nothing counts.
-    """
-    from datetime import UTC, datetime
-
-    from hoster.engine import pulumi_cli
-    from hoster.ledger import Ledger
-    from hoster.orders import ordering
-    from hoster.project import declarations, files
-
-    content, now = _common.catalogue(), datetime.now(UTC)
-    with declarations.exclusive(project), Ledger.open(project.ledger_url) as ledger:
-        declared = declarations.read_sound(project)
-        existing = declared.find(wish.full_name)
-        if existing:
-            _refuse_differences(wish, existing)
-            return existing, False
-        ledger.client(wish.client)
-        vps = ordering.choose(
-            content,
-            declared,
-            wish,
-            held=ledger.held_addresses(besides=wish.full_name),
-            released=ledger.released_addresses(),
-            now=now,
-        )
-        if dry_run:
-            return vps, False
-        user = content.images[vps.image_name].default_user
-        codes = ledger.begin_order(vps.full_name, vps.ipv4, user=user, now=now)
-        pulumi_cli.ensure_stack(project, vps.client)
-        sealed = pulumi_cli.encrypt(project, vps.client, codes.password_hash)
-        file = project.declaration(vps.client)
-        files.write(file, declarations.added(file, vps, sealed))
-    return vps, True
-
-
-def _refuse_differences(wish: Order, existing: VpsDeclaration) -> None:
-    from hoster.errors import RuleError
-    from hoster.orders.ordering import differences
-
-    if found := differences(wish, existing):
-        raise RuleError(
-            f"{wish.full_name} is declared already, and differently: {'; '.join(found)}",
-            remedy="A larger plan: hoster resize. Another image: playbooks/reinstall-vps.yml. "
-            "Anything else is a new VPS under another name.",
         )
 
 
@@ -158,7 +104,7 @@ def _public_key(key: str) -> str:
         ) from error
 
 
-def _address(ipv4: str | None) -> Any:
+def _address(ipv4: str | None) -> IPv4Address | None:
     from ipaddress import AddressValueError, IPv4Address
 
     try:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from hoster.cli import _common
+
+if TYPE_CHECKING:
+    from hoster.ledger import Mail
+    from hoster.mail.outbox import Report
 
 
 @click.group(invoke_without_command=True)
@@ -24,27 +28,26 @@ def outbox(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    from hoster.ledger import Ledger
-
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        rows = [
-            {
-                "id": mail.id,
-                "occasion": mail.occasion,
-                "client": mail.client,
-                "state": mail.state,
-                "attempts": mail.attempts,
-                "queued_at": mail.queued_at.isoformat(timespec="seconds"),
-                "next_attempt_at": mail.next_attempt_at.isoformat(timespec="seconds"),
-                "last_error": mail.last_error or "",
-            }
-            for mail in ledger.mails()
-        ]
+    with _common.ledger() as ledger:
+        rows = [_row(mail) for mail in ledger.outbox.mails()]
     if as_json:
         _common.print_json({"mails": rows})
     else:
         columns = list(rows[0]) if rows else ["id"]
         _common.print_table(columns, [list(row.values()) for row in rows])
+
+
+def _row(mail: Mail) -> dict[str, Any]:
+    return {
+        "id": mail.id,
+        "occasion": mail.occasion,
+        "client": mail.client,
+        "state": mail.state,
+        "attempts": mail.attempts,
+        "queued_at": mail.queued_at.isoformat(timespec="seconds"),
+        "next_attempt_at": mail.next_attempt_at.isoformat(timespec="seconds"),
+        "last_error": mail.last_error or "",
+    }
 
 
 @outbox.command()
@@ -60,21 +63,22 @@ def send(as_json: bool) -> None:
     Exit codes: 0 nothing is left over; 4 the mail server did not take something.
     """
     from hoster.errors import ExitCode
-    from hoster.ledger import Ledger
     from hoster.mail.outbox import send_due
 
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        report = send_due(ledger, _common.catalogue().company, lambda: datetime.now(UTC))
+    with _common.ledger() as ledger:
+        report = send_due(ledger, _common.catalogue().company, _common.clock)
     if as_json:
         _common.print_json(vars(report))
     else:
-        _common.say(
-            f"{len(report.sent)} sent, {len(report.later)} later, {len(report.failed)} failed"
-        )
-        for occasion, reason in (report.later | report.failed).items():
-            _common.say(f"  {occasion}: {reason}")
+        _tell(report)
     if report.later or report.failed:
         sys.exit(ExitCode.RESOURCE)
+
+
+def _tell(report: Report) -> None:
+    _common.say(f"{len(report.sent)} sent, {len(report.later)} later, {len(report.failed)} failed")
+    for occasion, reason in (report.later | report.failed).items():
+        _common.say(f"  {occasion}: {reason}")
 
 
 @outbox.command()
@@ -87,10 +91,8 @@ def retry(mail_id: int, as_json: bool) -> None:
     Example:
       hoster outbox retry 17 && hoster outbox send
     """
-    from hoster.ledger import Ledger
-
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        mail = ledger.retry_mail(mail_id, datetime.now(UTC))
+    with _common.ledger() as ledger:
+        mail = ledger.outbox.retry(mail_id, _common.clock())
     if as_json:
         _common.print_json({"id": mail.id, "state": mail.state})
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -10,10 +9,7 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hoster.clients.proofs import Demand
-    from hoster.ledger import Ledger
+    from hoster.acts.proofs import Proofs
 
 
 @click.group(invoke_without_command=True)
@@ -36,17 +32,10 @@ def proof(ctx: click.Context, overdue: bool, every: bool, as_json: bool) -> None
     """
     if ctx.invoked_subcommand is not None:
         return
-    from hoster.ledger import Ledger
+    from hoster.acts import proofs
 
-    now = _now()
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        found = ledger.proof_demands()
-    shown = [
-        one
-        for one in found
-        if (one.is_open or (every and not overdue)) and (one.is_overdue(now) or not overdue)
-    ]
-    rows = [_row(one, now) for one in shown]
+    found = _common.act(proofs.listed, overdue=overdue, every=every)
+    rows = [one.as_json() for one in found]
     if as_json:
         _common.print_json({"proofs": rows})
         return
@@ -59,23 +48,17 @@ def proof(ctx: click.Context, overdue: bool, every: bool, as_json: bool) -> None
 @click.option("--note", default="", help="For the record: why, a ticket.")
 @_common.dry_run
 @_common.as_json
-def demand(clients: tuple[str, ...], note: str, dry_run: bool, as_json: bool) -> None:
+def demand(as_json: bool, **options: Any) -> None:
     """Ask clients for a proof, by mail; not again where one is asked for already.
 
     \b
     Example:
       hoster proof demand acme --note ticket-4711
     """
-    policy = _common.catalogue().policy
-    now = _now()
-    _each(
-        clients,
-        lambda ledger, client: ledger.demand_proof(
-            client, note, now, hours=policy.incidents.proof_hours, timezone=policy.timezone
-        ),
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    from hoster.acts import proofs
+
+    reply = _common.act(proofs.demand, _common.catalogue(), **options)
+    _tell(reply, as_json=as_json, dry_run=options["dry_run"])
 
 
 @proof.command()
@@ -83,7 +66,7 @@ def demand(clients: tuple[str, ...], note: str, dry_run: bool, as_json: bool) ->
 @click.option("--note", default="", help="For the record: what was seen, by whom.")
 @_common.dry_run
 @_common.as_json
-def settle(clients: tuple[str, ...], note: str, dry_run: bool, as_json: bool) -> None:
+def settle(as_json: bool, **options: Any) -> None:
     """Note that clients have sent their proof, or are asked for it no more; they are told.
 
     VPSs that were suspended for it come back with the next `playbooks/enforce-proofs.yml`.
@@ -92,57 +75,18 @@ def settle(clients: tuple[str, ...], note: str, dry_run: bool, as_json: bool) ->
     Example:
       hoster proof settle acme --note "extract of the register seen"
     """
-    now = _now()
-    _each(
-        clients,
-        lambda ledger, client: ledger.settle_proof(client, note, now),
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    from hoster.acts import proofs
+
+    reply = _common.act(proofs.settle, _common.catalogue(), **options)
+    _tell(reply, as_json=as_json, dry_run=options["dry_run"])
 
 
-def _each(
-    clients: tuple[str, ...],
-    do: Callable[[Ledger, str], bool],
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Do it for all clients or, where one of them cannot be, for none; send the mails."""
-    from hoster.ledger import Ledger
-    from hoster.mail import outbox
-
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        with ledger.together(dry_run=dry_run):
-            changed = [client for client in dict.fromkeys(clients) if do(ledger, client)]
-        if not dry_run:
-            outbox.send_due(ledger, _common.catalogue().company, _now)
-        now = _now()
-        rows = [
-            _row(one, now)
-            for one in ledger.proof_demands()
-            if one.client in clients and one.is_open
-        ]
+def _tell(reply: Proofs, *, as_json: bool, dry_run: bool) -> None:
+    data = reply.as_json()
     if as_json:
-        _common.print_json({"changed": changed, "open": rows})
+        _common.print_json(data)
         return
     would = "Dry run: would change" if dry_run else "Changed"
-    _common.say(f"{would} {', '.join(changed) or 'nothing'}.")
-    for row in rows:
+    _common.say(f"{would} {', '.join(reply.changed) or 'nothing'}.")
+    for row in data["open"]:
         _common.say(f"{row['client']}: {row['stage']}, until {row['due_at'] or 'it is told'}")
-
-
-def _row(one: Demand, now: datetime) -> dict[str, Any]:
-    return {
-        "client": one.client,
-        "stage": one.stage(now),
-        "demanded_at": one.demanded_at.isoformat(timespec="minutes"),
-        "due_at": one.due_at.isoformat(timespec="minutes") if one.due_at else None,
-        "note": one.note,
-        "settled_at": one.settled_at.isoformat(timespec="minutes") if one.settled_at else None,
-        "settlement": one.settlement,
-    }
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import rich_click as click
 
 from hoster.cli import _common
+
+if TYPE_CHECKING:
+    from hoster.acts.resize import Resized
 
 
 @click.command()
@@ -23,34 +28,27 @@ def resize(name: tuple[str, str], plan: str, dry_run: bool, as_json: bool) -> No
     \b
     Exit codes: 0 declared (or on that plan already); 2 not valid; 4 no room; 5 smaller disk.
     """
-    from difflib import unified_diff
+    from hoster.acts import resize as act
 
-    from hoster.orders import ordering
-    from hoster.project import declarations, files
-
-    project, content, full_name = _common.project(), _common.catalogue(), "/".join(name)
-    file = project.declaration(name[0])
-    with declarations.exclusive(project):
-        declared = declarations.read_sound(project)
-        vps = ordering.resized(content, declared, full_name, plan)
-        before = file.read_text(encoding="utf-8")
-        was = declared.find(full_name)
-        changed = was is not None and was.plan != plan
-        after = declarations.with_plan(file, vps.name, plan) if changed else before
-        if changed and not dry_run:
-            files.write(file, after)
-    diff = "".join(
-        unified_diff(before.splitlines(True), after.splitlines(True), file.name, file.name)
-    )
+    project, catalogue = _common.project(), _common.catalogue()
+    done = act.resize(project, catalogue, "/".join(name), plan, dry_run=dry_run)
     if as_json:
         _common.print_json(
-            {"name": full_name, "plan": plan, "changed": changed and not dry_run, "diff": diff}
+            {
+                "name": done.vps.full_name,
+                "plan": plan,
+                "changed": done.written,
+                "diff": done.diff,
+            }
         )
         return
-    click.echo(diff, nl=False)
-    if not changed:
-        _common.say(f"{full_name} is on {plan} already; nothing was written.")
-    elif dry_run:
-        _common.say("Dry run: nothing was written.")
-    else:
-        _common.say(f"Next: pulumi -C pulumi up -s {vps.client}")
+    click.echo(done.diff, nl=False)
+    _common.say(_next(done))
+
+
+def _next(done: Resized) -> str:
+    if not done.is_another:
+        return f"{done.vps.full_name} is on {done.vps.plan} already; nothing was written."
+    if not done.written:
+        return "Dry run: nothing was written."
+    return f"Next: pulumi -C pulumi up -s {done.vps.client}"

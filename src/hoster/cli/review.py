@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -11,8 +12,9 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Sequence
 
+    from hoster.acts.review import Look
     from hoster.changes.comment import Section
     from hoster.project import Project
 
@@ -44,85 +46,65 @@ def review(
       hoster review --against origin/main
       scripts/review-change --against HEAD^1 --comment
     """
+    from hoster.acts import review as act
     from hoster.changes import comment as reviews
 
-    sections: list[Section] = []
-    for one in _sections(_common.project(), against, parallel, stacks=not no_preview):
-        sections.append(one)
-        if one.exit_code:
-            break
-    text = reviews.comment(sections)
-    if as_json:
-        _common.print_json(
-            {
-                "can_be_merged": not reviews.exit_code(sections),
-                "sections": [
-                    {"title": one.title, "text": one.text, "exit_code": one.exit_code}
-                    for one in sections
-                ],
-            }
-        )
-    else:
-        click.echo(reviews.comment(sections, sys.maxsize), nl=False)
+    change = _common.change(against)
+    looks = act.review(
+        change,
+        _common.clock,
+        stacks=not no_preview,
+        at_once=parallel,
+        begun=lambda title: _common.say(f"{title} ..."),
+        told=_common.say_outcome,
+    )
+    sections = [_section(look, change.project) for look in looks]
+    _print(sections, as_json=as_json)
     if comment:
-        from hoster.project.forge import Discussion
-
-        changed = Discussion.of(os.environ).say(text)
-        _common.say(
-            "the pull request says it now" if changed else "the pull request says it already"
-        )
+        _say_in_pull_request(reviews.comment(sections))
     sys.exit(reviews.exit_code(sections))
 
 
-def _sections(
-    project: Project, against: str, parallel: int | None, *, stacks: bool
-) -> Iterator[Section]:
-    """Yield what is looked at, the quickest first."""
-    yield _section("Rules", lambda: _rules(against))
-    yield _section("Whom it touches", lambda: _impact(against))
-    if stacks:
-        yield _section("What would happen", lambda: _preview(project, against, parallel))
+def _section(look: Look, project: Project) -> Section:
+    from hoster.changes.comment import Section
+
+    return Section(look.title, _text(look.found, project), look.exit_code)
 
 
-def _section(title: str, look: Callable[[], tuple[str, bool]]) -> Section:
-    from hoster.changes.comment import Section, fenced
-    from hoster.errors import ExitCode, HosterError
-
-    _common.say(f"{title} ...")
-    try:
-        text, good = look()
-    except HosterError as error:
-        return Section(title, fenced(_in_project(str(error))), ExitCode(error.exit_code))
-    return Section(title, text, ExitCode.OK if good else ExitCode.POLICY)
-
-
-def _rules(against: str) -> tuple[str, bool]:
+def _text(found: object, project: Project) -> str:
+    """Return what was found in Markdown; the project's own files are named as Git names them."""
+    from hoster.acts.check import Judgement
+    from hoster.acts.compare import Comparison
+    from hoster.acts.preview import Previewed
     from hoster.changes.comment import fenced
-    from hoster.cli import check
+    from hoster.cli import check, impact, stacks
 
-    declared, rows = check.judge(against)
-    if rows:
-        return fenced("\n".join(_in_project(check.line(row)) for row in rows)), False
-    return f"{check.what(declared)}: no rule is broken", True
-
-
-def _impact(against: str) -> tuple[str, bool]:
-    from hoster.cli import impact
-
-    return impact.in_markdown(against), True
+    if isinstance(found, Judgement) and not found.findings:
+        return f"{check.what(found)}: no rule is broken"
+    if isinstance(found, Comparison):
+        return impact.in_markdown(found)
+    if isinstance(found, Previewed):
+        return stacks.in_markdown(found).rstrip()
+    lines = map(check.line, found.findings) if isinstance(found, Judgement) else [str(found)]
+    return fenced("\n".join(lines).replace(f"{project.root}/", ""))
 
 
-def _preview(project: Project, against: str, parallel: int | None) -> tuple[str, bool]:
-    from hoster.cli import stacks
-    from hoster.engine import rollout
-    from hoster.project import git
+def _print(sections: Sequence[Section], *, as_json: bool) -> None:
+    from hoster.changes import comment as reviews
 
-    clients = git.clients_since(project, against)
-    outcomes, seen = stacks.look_at(clients, parallel)
-    good = all(one.result in rollout.GOOD for one in outcomes)
-    return stacks.in_markdown(outcomes, seen).rstrip(), good
+    if not as_json:
+        click.echo(reviews.comment(sections, sys.maxsize), nl=False)
+        return
+    _common.print_json(
+        {
+            "can_be_merged": not reviews.exit_code(sections),
+            "sections": [asdict(one) for one in sections],
+        }
+    )
 
 
-def _in_project(text: str) -> str:
-    """Return *text* with the project's own files named as Git names them."""
-    return text.replace(f"{_common.project().root}/", "")
+def _say_in_pull_request(text: str) -> None:
+    from hoster.project.forge import Discussion
+
+    changed = Discussion.of(os.environ).say(text)
+    _common.say("the pull request says it now" if changed else "the pull request says it already")

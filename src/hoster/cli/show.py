@@ -9,8 +9,10 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from hoster.catalogue import Catalogue
-    from hoster.orders.declarations import VpsDeclaration
+    from hoster.acts.show import Record, Shown
+    from hoster.ledger.audit import Entry
+    from hoster.orders.systems import Reinstall
+    from hoster.project import Project
 
 
 @click.command()
@@ -28,79 +30,34 @@ def show(name: str | None, deployed: bool, as_json: bool) -> None:
       hoster show acme
       hoster show acme/web --deployed --json
     """
-    from hoster.errors import ConfigurationError
-    from hoster.problems import near
-    from hoster.project.declarations import read_all
+    from hoster.acts import show as act
 
-    declared = list(read_all(_common.project()))
-    chosen = [vps for vps in declared if name in {None, vps.client, vps.full_name}]
-    if name and not chosen:
-        known = {vps.full_name for vps in declared} | {vps.client for vps in declared}
-        raise ConfigurationError(f"nothing is declared as {name}{near(name, known)}")
-    content = _common.catalogue()
-    rows = [_row(vps, content) for vps in chosen]
-    if deployed:
-        _add_deployed(rows, {vps.client for vps in chosen})
+    project, catalogue = _common.project(), _common.catalogue()
+    shown = act.show(project, catalogue, name, deployed=deployed)
+    rows = [_row(one, deployed=deployed) for one in shown]
     columns = list(rows[0]) if rows else ["name"]
-    if name and name == chosen[0].full_name:
-        rows[0] |= _record(name)
+    record = _record(project, name) if name and name == shown[0].vps.full_name else None
     if as_json:
-        _common.print_json({"vps": rows})
+        _common.print_json({"vps": [rows[0] | _as_data(record)] if record else rows})
         return
     _common.print_table(columns, [[row[column] for column in columns] for row in rows])
-    if rows and "state" in rows[0]:
-        _say_record(rows[0])
+    if name and record:
+        _say_record(name, record)
 
 
-def _record(name: str) -> dict[str, Any]:
-    """Return what the ledger knows of a VPS: its state, why, what can be done, what happened."""
+def _record(project: Project, name: str) -> Record:
+    from hoster.acts import show as act
     from hoster.ledger import Ledger
 
-    with Ledger.open(_common.project().ledger_url) as ledger:
-        situation, history = ledger.situation(name), ledger.trail(name)
-        reinstalls = ledger.reinstalls(name)
-    return {
-        "state": situation.state.value,
-        "measures": [
-            {"measure": one.kind, "ground": one.ground, "stage": one.stage, "id": one.id}
-            for one in situation.measures
-        ],
-        "systems": [
-            {
-                "image": one.image,
-                "request": one.request,
-                "stage": one.stage,
-                "former_disk_until": one.erase_after if not one.erased_at else None,
-            }
-            for one in reinstalls
-        ],
-        "possible": [act.value for act in situation.possible()],
-        "history": [
-            {
-                "at": one.at.isoformat(timespec="seconds"),
-                "actor": one.actor,
-                "kind": one.kind,
-                "details": one.details,
-            }
-            for one in history
-        ],
-    }
+    with Ledger.open(project.ledger_url) as ledger:
+        return act.record(ledger, name)
 
 
-def _say_record(row: dict[str, Any]) -> None:
-    _common.say(f"{row['name']} is {row['state']}")
-    for one in row["measures"]:
-        _common.say(f"  {one['measure']} for {one['ground']}: {one['stage']}")
-    for one in row["systems"]:
-        _common.say(f"  reinstall with {one['image']} ({one['request']}): {one['stage']}")
-    _common.say(f"Possible now: {', '.join(row['possible'])}. History: hoster audit.")
-
-
-def _row(vps: VpsDeclaration, content: Catalogue) -> dict[str, Any]:
+def _row(shown: Shown, *, deployed: bool) -> dict[str, Any]:
     from hoster.wire import names
 
-    plan = content.plans.get(vps.plan)
-    return {
+    vps, plan = shown.vps, shown.plan
+    row = {
         "name": vps.full_name,
         "plan": vps.plan,
         "vcpus": plan.vcpus if plan else None,
@@ -114,14 +71,45 @@ def _row(vps: VpsDeclaration, content: Catalogue) -> dict[str, Any]:
         "mac": names.mac_address(vps.ipv4),
         "term_months": vps.term_months,
     }
+    return row | ({"deployed_plan": shown.deployed_plan} if deployed else {})
 
 
-def _add_deployed(rows: list[dict[str, Any]], clients: set[str]) -> None:
-    from hoster.engine.pulumi_cli import stack_outputs
-
-    outputs = {
-        client: stack_outputs(_common.project(), client).get("vps", {}) for client in clients
+def _as_data(record: Record) -> dict[str, Any]:
+    return {
+        "state": record.situation.state.value,
+        "measures": [
+            {"measure": one.kind, "ground": one.ground, "stage": one.stage, "id": one.id}
+            for one in record.situation.measures
+        ],
+        "systems": [_system(one) for one in record.reinstalls],
+        "possible": [act.value for act in record.situation.possible()],
+        "history": [_entry(one) for one in record.history],
     }
-    for row in rows:
-        client, _, vps = row["name"].partition("/")
-        row["deployed_plan"] = outputs[client].get(vps, {}).get("plan")
+
+
+def _system(reinstall: Reinstall) -> dict[str, Any]:
+    return {
+        "image": reinstall.image,
+        "request": reinstall.request,
+        "stage": reinstall.stage,
+        "former_disk_until": None if reinstall.erased_at else reinstall.erase_after,
+    }
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "at": entry.at.isoformat(timespec="seconds"),
+        "actor": entry.actor,
+        "kind": entry.kind,
+        "details": entry.details,
+    }
+
+
+def _say_record(name: str, record: Record) -> None:
+    _common.say(f"{name} is {record.situation.state.value}")
+    for measure in record.situation.measures:
+        _common.say(f"  {measure.kind} for {measure.ground}: {measure.stage}")
+    for system in record.reinstalls:
+        _common.say(f"  reinstall with {system.image} ({system.request}): {system.stage}")
+    possible = ", ".join(act.value for act in record.situation.possible())
+    _common.say(f"Possible now: {possible}. History: hoster audit.")

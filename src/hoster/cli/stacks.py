@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 import sys
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +16,12 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from hoster.acts.apply import Applied
+    from hoster.acts.preview import Previewed
     from hoster.changes.previews import Preview
-    from hoster.engine.rollout import Outcome
-    from hoster.project import Project
+    from hoster.engine.rollout import StackOutcome
 
 
 def _on_stacks(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,47 +55,19 @@ def preview(clients: list[str], parallel: int | None, markdown: bool, as_json: b
       hoster preview acme
       scripts/preview-changes --against origin/main --markdown
     """
+    from hoster.acts import preview as act
     from hoster.engine import rollout
     from hoster.errors import ExitCode
 
-    outcomes, seen = look_at(clients, parallel)
-    if as_json:
-        _common.print_json(rollout.report(outcomes) | {"vps": _told(seen.values())})
-    else:
-        click.echo(in_markdown(outcomes, seen) if markdown else _text(outcomes, seen), nl=False)
-    if any(one.result not in rollout.GOOD for one in outcomes):
-        sys.exit(ExitCode.POLICY)
-
-
-def look_at(
-    clients: Sequence[str], parallel: int | None = None
-) -> tuple[list[Outcome], dict[str, Preview]]:
-    """Ask what `pulumi up` would do to each of *clients*; return what was judged of it, and it."""
-    from hoster.changes import previews
-    from hoster.engine import pulumi_cli, rollout
-    from hoster.engine.rollout import Outcome, Result
-
     project = _common.project()
     ended = _common.terminated(project)
-    seen: dict[str, Preview] = {}
-
-    def look(client: str) -> Outcome:
-        if not project.declaration(client).exists():
-            return _vanished(project, client)
-        seen[client] = previews.read(client, pulumi_cli.preview(project, client))
-        if refused := previews.judge(seen[client], ended):
-            return Outcome(client, Result.REFUSED, details=tuple(refused))
-        return Outcome(client, Result.CHANGED if seen[client].changes else Result.SAME)
-
-    outcomes = rollout.run(
-        clients,
-        look,
-        at_once=parallel or rollout.most_at_once(),
-        max_failures=len(clients) + 1,
-        stop=threading.Event(),
-        told=_say_one,
-    )
-    return outcomes, seen
+    found = act.preview(project, clients, ended, at_once=parallel, told=_common.say_outcome)
+    if as_json:
+        _common.print_json(rollout.report(found.outcomes) | {"vps": _told(found.seen)})
+    else:
+        click.echo(in_markdown(found) if markdown else _text(found.outcomes, found.seen), nl=False)
+    if not found.is_good:
+        sys.exit(ExitCode.POLICY)
 
 
 @click.command()
@@ -122,50 +93,36 @@ def apply(
       hoster apply acme beta
       scripts/apply-changes --against HEAD~1 --report apply.json
     """
-    from hoster.engine import pulumi_cli, rollout
-    from hoster.engine.rollout import Journal, Outcome, Result
+    from hoster.acts import apply as act
     from hoster.errors import ExitCode
-    from hoster.project.files import write
-
-    project = _common.project()
-    journal, shared = Journal(project.state / "apply.json"), _shared_digest(project)
-    digests = {client: _digest(project, client, shared) for client in clients}
-    began, writing = datetime.now(UTC), threading.Lock()
-
-    def make_so(client: str) -> Outcome:
-        if journal.has(client, digests[client]):
-            return Outcome(client, Result.DONE_BEFORE)
-        if not project.declaration(client).exists():
-            return _vanished(project, client)
-        repaired = pulumi_cli.repair(project, client)
-        changed = pulumi_cli.deploy(project, client)
-        with writing:
-            journal.note(client, digests[client])
-        said = (f"settled {repaired} operations that were left half done",) if repaired else ()
-        return Outcome(client, Result.CHANGED if changed else Result.SAME, details=said)
 
     with _until_told_to_stop() as stop:
-        outcomes = rollout.run(
+        done = act.apply(
+            _common.project(),
             clients,
-            make_so,
-            at_once=parallel or rollout.most_at_once(),
+            _common.clock,
+            at_once=parallel,
             max_failures=max_failures,
             stop=stop,
-            told=_say_one,
+            told=_common.say_outcome,
         )
-    good = all(one.result in rollout.GOOD for one in outcomes)
-    if good:
-        journal.close()
-    ended = datetime.now(UTC)
-    data = rollout.report(outcomes, began=began.isoformat(), ended=ended.isoformat())
+    _print_applied(done, report, as_json=as_json)
+    if not done.is_good:
+        sys.exit(ExitCode.ERROR)
+
+
+def _print_applied(done: Applied, report: Path | None, *, as_json: bool) -> None:
+    from hoster.engine import rollout
+    from hoster.project.files import write
+
+    when = {"began": done.began.isoformat(), "ended": done.ended.isoformat()}
+    data = rollout.report(done.outcomes, **when)
     if report:
         write(report, json.dumps(data, indent=2, default=str))
     if as_json:
         _common.print_json(data)
     else:
-        click.echo(_text(outcomes, {}), nl=False)
-    if not good:
-        sys.exit(ExitCode.ERROR)
+        click.echo(_text(done.outcomes, {}), nl=False)
 
 
 @contextmanager
@@ -186,80 +143,30 @@ def _until_told_to_stop() -> Iterator[threading.Event]:
 
 
 def _clients(names: tuple[str, ...], against: str | None, *, every: bool) -> list[str]:
-    """Return the clients that are meant, by name.
-
-    Raises:
-        ConfigurationError: one of them is unknown; near names are told.
-    """
-    from hoster.errors import ConfigurationError
-    from hoster.problems import near
-    from hoster.project import declarations, git
+    """Return the clients that are meant, by name."""
+    from hoster.acts import reach
 
     if sum((bool(names), bool(against), every)) != 1:
         raise click.UsageError("name clients, or say --against REF, or --all")
-    project = _common.project()
     if against:
-        return git.clients_since(project, against)
-    known = declarations.clients(project)
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(f"nothing is declared for a client {name}{near(name, known)}")
-    return list(dict.fromkeys(names)) or known
+        return reach.clients_since(_common.change(against))
+    return reach.named(_common.project(), names)
 
 
-def _vanished(project: Project, client: str) -> Outcome:
-    """Say what it means that a client's declaration is gone."""
-    from hoster.engine import pulumi_cli
-    from hoster.engine.rollout import Outcome, Result
-
-    held = pulumi_cli.stack_outputs(project, client).get("vps", {})
-    if not held:
-        return Outcome(client, Result.SAME, details=("its declaration and its stack are gone",))
-    names = ", ".join(f"{client}/{vps}" for vps in sorted(held))
-    return Outcome(
-        client,
-        Result.REFUSED,
-        details=(
-            f"{names}: the declaration {project.declaration(client).name} is gone, and they are "
-            "still there: put it back, or end them with playbooks/terminate-vps.yml",
-        ),
-    )
-
-
-def _shared_digest(project: Project) -> bytes:
-    """Return the digest of what every stack is made from: catalogue, program, version."""
-    from hoster import __version__
-
-    found = hashlib.sha256(__version__.encode())
-    files = (*project.inventory.rglob("*.yml"), *project.program.glob("*.py"))
-    for file in sorted(files):
-        found.update(file.read_bytes())
-    return found.digest()
-
-
-def _digest(project: Project, client: str, shared: bytes) -> str:
-    file = project.declaration(client)
-    return hashlib.sha256(shared + (file.read_bytes() if file.exists() else b"")).hexdigest()
-
-
-def _say_one(outcome: Outcome) -> None:
-    _common.say(f"{outcome.client}: {outcome.result} ({outcome.seconds:.1f} s)")
-
-
-def _told(seen: Iterable[Preview]) -> list[dict[str, Any]]:
+def _told(seen: Mapping[str, Preview]) -> list[dict[str, Any]]:
     return [
         {
             "vps": vps,
             "changes": changes,
             "notes": [text for of, text in one.notes if of == vps],
         }
-        for one in sorted(seen, key=lambda each: each.client)
+        for one in (seen[client] for client in sorted(seen))
         for vps, changes in one.changes.items()
     ]
 
 
-def _lines(outcomes: Sequence[Outcome], seen: dict[str, Preview]) -> list[str]:
-    lines = [f"{one['vps']}: {text}" for one in _told(seen.values()) for text in _what(one)]
+def _lines(outcomes: Sequence[StackOutcome], seen: Mapping[str, Preview]) -> list[str]:
+    lines = [f"{one['vps']}: {text}" for one in _told(seen) for text in _what(one)]
     return lines + [f"{outcome.result}: {text}" for outcome in outcomes for text in outcome.details]
 
 
@@ -267,7 +174,7 @@ def _what(one: dict[str, Any]) -> list[str]:
     return one["notes"] or [", ".join(one["changes"])]
 
 
-def _summary(outcomes: Sequence[Outcome]) -> str:
+def _summary(outcomes: Sequence[StackOutcome]) -> str:
     from hoster.engine import rollout
 
     counts = rollout.report(outcomes)["counts"]
@@ -277,13 +184,13 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     return f"{_common.counted(len(outcomes), 'stack')}: {said}"
 
 
-def _text(outcomes: Sequence[Outcome], seen: dict[str, Preview]) -> str:
+def _text(outcomes: Sequence[StackOutcome], seen: Mapping[str, Preview]) -> str:
     lines = [*_lines(outcomes, seen), _summary(outcomes)]
     return "".join(f"{line}\n" for line in lines)
 
 
-def in_markdown(outcomes: Sequence[Outcome], seen: dict[str, Preview]) -> str:
+def in_markdown(found: Previewed) -> str:
     """Return what was found of stacks as the comment of a pull request says it."""
-    lines = [f"- {line}" for line in _lines(outcomes, seen)]
-    head = f"**{_summary(outcomes)}**"
+    lines = [f"- {line}" for line in _lines(found.outcomes, found.seen)]
+    head = f"**{_summary(found.outcomes)}**"
     return "\n".join([head, "", *lines]).rstrip() + "\n"

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from hoster.errors import RuleError
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -69,7 +70,7 @@ def by_client(vpss: Iterable[str]) -> dict[str, list[str]]:
     """Return the VPSs of each client: who has several gets one mail."""
     found: dict[str, list[str]] = {}
     for vps in vpss:
-        found.setdefault(vps.partition("/")[0], []).append(vps)
+        found.setdefault(names.client_of(vps), []).append(vps)
     return found
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hoster.errors import RuleError
+from hoster.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -91,7 +92,7 @@ def due(
     against = {one.vps: one for one in measures if (one.kind, one.ground) == ("suspend", GROUND)}
     suspend, resume = [], []
     for vps in vpss:
-        client, measure = client_of(vps), against.get(vps)
+        client, measure = names.client_of(vps), against.get(vps)
         if measure is None or not measure.is_wanted:
             if client in overdue:
                 suspend.append(vps)
@@ -110,7 +111,7 @@ def require_overdue(vps: str, demands: Iterable[Demand], now: datetime) -> None:
     Raises:
         RuleError: nobody asked for one that is overdue.
     """
-    client = client_of(vps)
+    client = names.client_of(vps)
     mine = [one for one in demands if one.client == client and one.is_open]
     if any(one.is_overdue(now) for one in mine):
         return
@@ -131,7 +132,7 @@ def require_settled(vps: str, demands: Iterable[Demand]) -> None:
     Raises:
         RuleError: one is still to come.
     """
-    client = client_of(vps)
+    client = names.client_of(vps)
     for one in demands:
         if one.client == client and one.is_open:
             raise RuleError(
@@ -139,8 +140,3 @@ def require_settled(vps: str, demands: Iterable[Demand]) -> None:
                 f"{one.demanded_at:%Y-%m-%d} has not come",
                 remedy=f"When it came, or nothing is asked any more: hoster proof settle {client}",
             )
-
-
-def client_of(vps: str) -> str:
-    """Return whose VPS it is: ``acme`` of ``acme/web``."""
-    return vps.partition("/")[0]

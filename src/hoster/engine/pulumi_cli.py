@@ -339,7 +339,7 @@ def _ran(
     if shutil.which("pulumi") is None:
         raise ToolError(
             "pulumi is not on PATH; it deploys and encrypts declarations",
-            remedy="Run scripts/setup, then `source .lab/env` or put its bin folder on PATH.",
+            remedy="Run scripts/setup, then `source scripts/lib/env.sh`.",
         )
     argv = ["pulumi", "--cwd", str(project.program), *arguments]
     try:

@@ -38,7 +38,7 @@ GOOD = {Result.CHANGED, Result.SAME, Result.DONE_BEFORE}
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StackOutcome:
     """What became of a client's stack, in how many seconds; ``details`` for people, a line each."""
 
     client: str
@@ -54,22 +54,22 @@ def most_at_once() -> int:
 
 def run(
     clients: Sequence[str],
-    work: Callable[[str], Outcome],
+    work: Callable[[str], StackOutcome],
     *,
     at_once: int,
     max_failures: int,
     stop: Event,
-    told: Callable[[Outcome], None] = lambda _: None,
-) -> list[Outcome]:
+    told: Callable[[StackOutcome], None] = lambda _: None,
+) -> list[StackOutcome]:
     """Do *work* for each of *clients*, *at_once* at most; in their order.
 
     Nothing new is begun after *max_failures*, or once *stop* is set; what is under way ends.
     """
-    found: dict[str, Outcome] = {}
+    found: dict[str, StackOutcome] = {}
     failures = 0
     left = iter(clients)
     with ThreadPoolExecutor(at_once, "stack") as pool:
-        running: set[Future[Outcome]] = set()
+        running: set[Future[StackOutcome]] = set()
         while True:
             while len(running) < at_once and failures < max_failures and not stop.is_set():
                 client = next(left, None)
@@ -84,17 +84,17 @@ def run(
                 found[outcome.client] = outcome
                 failures += outcome.result not in GOOD
                 told(outcome)
-    return [found.get(client, Outcome(client, Result.NOT_TRIED)) for client in clients]
+    return [found.get(client, StackOutcome(client, Result.NOT_TRIED)) for client in clients]
 
 
-def _timed(work: Callable[[str], Outcome], client: str) -> Outcome:
+def _timed(work: Callable[[str], StackOutcome], client: str) -> StackOutcome:
     began = time.monotonic()
     try:
         outcome = work(client)
     except HosterError as error:
-        outcome = Outcome(client, Result.FAILED, details=tuple(str(error).splitlines()))
+        outcome = StackOutcome(client, Result.FAILED, details=tuple(str(error).splitlines()))
     seconds = round(time.monotonic() - began, 2)
-    return Outcome(outcome.client, outcome.result, seconds, outcome.details)
+    return StackOutcome(outcome.client, outcome.result, seconds, outcome.details)
 
 
 class Journal:
@@ -119,7 +119,7 @@ class Journal:
         self._file.unlink(missing_ok=True)
 
 
-def report(outcomes: Iterable[Outcome], **facts: Any) -> dict[str, Any]:
+def report(outcomes: Iterable[StackOutcome], **facts: Any) -> dict[str, Any]:
     """Return a run for programs: how many of each result, and every client's."""
     clients = [asdict(one) for one in outcomes]
     counts: Mapping[str, int] = {

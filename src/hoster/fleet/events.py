@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hoster.errors import HosterError
-from hoster.wire.events import NodeEvent, parse
+from hoster.wire import answers
+from hoster.wire.events import EventId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from hoster.fleet.ssh import NodeSsh
+    from hoster.wire.events import NodeEvent
 
 
 PAGE = 5_000
@@ -57,11 +59,11 @@ def _ask(
     node: NodeSsh, last: tuple[str, int] | None, known: Callable[[str], int], seconds: float
 ) -> Answer:
     events: list[NodeEvent] = []
-    after = f"{last[0]}:{last[1]}" if last else "0"
+    after = str(EventId(*last)) if last else "0"
     stream = last[0] if last else ""
     try:
         for _ in range(MOST_PAGES):
-            page = parse(
+            page = answers.events(
                 node.run(
                     *("hoster-node", "events", "--json"),
                     *("--limit", str(PAGE), "--after", after),
@@ -74,7 +76,7 @@ def _ask(
                 stream = page[0].stream
                 # Named, its number lets an agent with an older copy notice, and go on above it.
                 if number := known(stream):
-                    after = f"{stream}:{number}"
+                    after = str(EventId(stream, number))
                     continue
             events += page
             if len(page) < PAGE:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from hoster.changes.drift import Domain, NodeFacts
+from hoster.wire import status
 from hoster.wire.errors import InvalidMetadataError
+from hoster.wire.metadata import vps_of_domain
 from hoster.wire.names import TAP_PREFIX
-from hoster.wire.vps import vps_of_domain
 
 if TYPE_CHECKING:
     from hoster.fleet.ssh import NodeSsh
@@ -38,7 +38,7 @@ def facts(node: NodeSsh, *, seconds: float) -> NodeFacts:
         asked = "; ".join([*each, f"echo {_MARK}"])
         said = node.run(*_VIRSH, asked, seconds=seconds)
         domains = [domain_of(text) for text in said.split(_MARK) if "<domain" in text]
-    agent = json.loads(node.run("hoster-node", "status", "--json", seconds=seconds))
+    agent = status.read(node.run("hoster-node", "status", "--json", seconds=seconds))
     links = node.run("ls", "/sys/class/net", seconds=seconds).split()
     taps = [name for name in links if name.startswith(TAP_PREFIX)]
     return NodeFacts(node.name, domains, agent, taps)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from hoster.errors import RuleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
 
 KINDS = {
     "hacked": "C6.1",
@@ -47,6 +47,8 @@ TERMINATIONS = {
     "court-order": "C15.1",
 }
 """Why a VPS can end, and the requirement behind it."""
+COURT_ORDER = "court-order"
+"""The ground that outweighs others: a court wants it so, and what it wants kept is kept."""
 SEVERITIES = ("minor", "serious", "severe")
 
 
@@ -55,6 +57,13 @@ class Grade(StrEnum):
 
     RECONNECT = "reconnect"
     REFUSE = "refuse"
+
+
+class Step(StrEnum):
+    """What a host node does about a measure, and its client is told of."""
+
+    IN_FORCE = "in-force"
+    LIFTED = "lifted"
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,11 @@ class Incident:
     closed_at: datetime | None
     closed_by: str | None
     closing: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither corrected nor ended otherwise."""
+        return self.closed_at is None
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,15 @@ class Measure:
         return self.lift_wanted_at is None
 
     @property
+    def awaits(self) -> Step | None:
+        """What its node is still to do; None where nothing is left to be done."""
+        if self.is_lifted:
+            return None
+        if not self.is_wanted:
+            return Step.LIFTED
+        return Step.IN_FORCE if self.in_force_at is None else None
+
+    @property
     def stage(self) -> str:
         """Say how far it is."""
         if self.lifted_at:
@@ -134,6 +157,15 @@ def grade(table: Mapping[Any, Sequence[str]], severity: str, earlier: int) -> Gr
     return Grade(row[min(earlier, len(row) - 1)])
 
 
+def earlier(incident: Incident, incidents: Iterable[Incident], recurrence: timedelta) -> int:
+    """Count those before *incident* that make it a repetition: of its VPS, within *recurrence*."""
+    since = incident.opened_at - recurrence
+    return sum(
+        each.vps == incident.vps and each.id < incident.id and each.opened_at >= since
+        for each in incidents
+    )
+
+
 def require_reconnection(incident: Incident, grade_: Grade, override: str) -> None:
     """See that an incident may end with a reconnection (C6.2).
 
@@ -145,4 +177,18 @@ def require_reconnection(incident: Incident, grade_: Grade, override: str) -> No
             f"{incident.vps}: the policy refuses a reconnection after incident {incident.id} "
             f"({incident.kind}, {incident.severity}): too serious, or not the first",
             remedy="Reconnect it all the same with a reason: -e override='...'. It is recorded.",
+        )
+
+
+def require_no_court_order(vps: str, reason: str, measures: Iterable[Measure]) -> None:
+    """See that *vps* may end for *reason*, given the *measures* against it (C10.2, C15.1).
+
+    Raises:
+        RuleError: one of them is by the order of a court, and the end is not.
+    """
+    held = [each for each in measures if each.ground == COURT_ORDER and not each.is_lifted]
+    if held and reason != COURT_ORDER:
+        raise RuleError(
+            f"{vps} is under an order of a court (measure {held[0].id}): its data may be evidence",
+            remedy="Lift that first, or terminate it by that order: -e reason=court-order.",
         )

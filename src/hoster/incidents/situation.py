@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hoster.errors import RuleError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from hoster.incidents.measures import Measure
 
@@ -55,6 +55,13 @@ class Situation:
         if self.is_reinstalling:
             return State.REINSTALLING
         return State.CUT if self.measures else State.CONNECTED
+
+    def wanted(self, kind: Act, ground: str) -> Measure | None:
+        """Return the measure of a *kind* and *ground* that is wanted already, if any."""
+        for each in self.measures:
+            if (each.kind, each.ground) == (kind, ground) and each.is_wanted:
+                return each
+        return None
 
     def possible(self) -> list[Act]:
         """Return the acts that make sense now."""
@@ -104,3 +111,43 @@ _NOUNS = {Act.QUARANTINE: "quarantine", Act.SUSPEND: "suspension"}
 
 
 _VERBS = {Act.GIVE_UP: "give a reinstall up"}
+
+
+def meant(
+    vps: str,
+    act: Act,
+    situation: Situation,
+    measures: Iterable[Measure],
+    *,
+    ground: str = "",
+    incident: int | None = None,
+) -> Measure:
+    """Return the measure that *act* lifts: the one that fits what was named, or the only one.
+
+    *measures* are all that ever were against *vps*, oldest first. Where none that fits is in force,
+    it is the last one that was lifted: the same act again.
+
+    Raises:
+        RuleError: it is not the time for the act, or several fit and none is named.
+    """
+
+    def fits(measure: Measure) -> bool:
+        is_named = ground in {"", measure.ground} and incident in {None, measure.incident}
+        return measure.kind == _ENDS[act] and is_named
+
+    there = [measure for measure in situation.measures if fits(measure)]
+    if len(there) == 1:
+        return there[0]
+    before = [measure for measure in measures if measure.is_lifted and fits(measure)]
+    if not there and before:
+        return before[-1]
+    situation.require(vps, act)
+    of_kind = [measure for measure in situation.measures if measure.kind == _ENDS[act]]
+    known = ", ".join(
+        f"{measure.incident} ({measure.ground})" if measure.incident else measure.ground
+        for measure in of_kind
+    )
+    raise RuleError(
+        f"{vps}: name one of what is in force: {known}",
+        remedy="With -e incident=NUMBER, or -e reason=REASON.",
+    )

@@ -9,8 +9,12 @@ from sqlalchemy import select
 
 from hoster.clients.announcements import Announcement, Concerned, Kind, by_client
 from hoster.errors import ConfigurationError
-from hoster.ledger._session import Sessions, actor, note, queue
-from hoster.ledger.tables import AnnouncementRow, ClientRow, ConcernedRow
+from hoster.ledger._clients import is_known
+from hoster.ledger._outbox import tell
+from hoster.ledger._session import Subject
+from hoster.ledger._trail import actor, note
+from hoster.ledger.tables import AnnouncementRow, ConcernedRow
+from hoster.wire.names import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +32,7 @@ class Told:
     unknown: tuple[str, ...]
 
 
-class Announcements(Sessions):
+class Announcements(Subject):
     """Announcements: made once, reminded of once a day, settled VPS by VPS."""
 
     def announce(
@@ -47,15 +51,10 @@ class Announcements(Sessions):
 
         What is announced already is told only to those who came since.
         """
-        with self._transaction() as session:
-            known = select(AnnouncementRow).where(
-                AnnouncementRow.kind == kind.value,
-                AnnouncementRow.about == about,
-                AnnouncementRow.at == at,
-            )
-            row = session.scalars(known).one_or_none()
-            if row is None:
-                row = AnnouncementRow(
+        with self._sessions.transaction() as session:
+            row = _find(session, kind, about, at) or _add(
+                session,
+                AnnouncementRow(
                     kind=kind.value,
                     about=about,
                     what=what,
@@ -63,37 +62,34 @@ class Announcements(Sessions):
                     until=until,
                     announced_at=now,
                     author=actor(),
-                )
-                session.add(row)
-                session.flush()
-                note(session, now, "announced", about, announcement=row.id, kind=kind.value)
-            before = {one.vps for one in _concerned(session, row.id)}
+                ),
+            )
+            before = {each.vps for each in _concerned(session, row.id)}
             new = [vps for vps in vpss if vps not in before]
             session.add_all(ConcernedRow(announcement=row.id, vps=vps, reminders=0) for vps in new)
             session.flush()
             occasion = f"announcement:{row.id}:{len(before)}"
-            return _tell(session, row, new, occasion, now, timezone)
+            return _tell(session, row, new, occasion, now, template=row.kind, timezone=timezone)
 
     def remind(self, number: int, now: datetime, *, today: date, timezone: str) -> Told:
-        """Remind the clients whose VPSs have not done what an update asks; once a day.
+        """Remind the clients whose VPSs have not done what an update asks; each once a day.
+
+        A client that was reminded *today* hears of a VPS that came since on another day.
 
         Raises:
             ConfigurationError: there is no such announcement, or it asks nothing of clients.
         """
-        with self._transaction() as session:
+        with self._sessions.transaction() as session:
             row = _update(session, number)
-            due = [
-                one
-                for one in _concerned(session, number)
-                if one.settled_at is None and one.reminded_on != today.isoformat()
-            ]
-            for one in due:
-                one.reminders += 1
-                one.reminded_on = today.isoformat()
+            due = _due(_concerned(session, number), today.isoformat())
+            for each in due:
+                each.reminders += 1
+                each.reminded_on = today.isoformat()
             session.flush()
             occasion = f"announcement:{number}:{today.isoformat()}"
-            names = [one.vps for one in due]
-            return _tell(session, row, names, occasion, now, timezone, template="update-reminder")
+            names = [each.vps for each in due]
+            template = "update-reminder"
+            return _tell(session, row, names, occasion, now, template=template, timezone=timezone)
 
     def settle(self, number: int, vpss: Iterable[str], now: datetime) -> list[str]:
         """Note that VPSs have done what an update asks; return those for which that is new.
@@ -101,9 +97,9 @@ class Announcements(Sessions):
         Raises:
             ConfigurationError: there is no such announcement, or it does not concern one of them.
         """
-        with self._transaction() as session:
+        with self._sessions.transaction() as session:
             _update(session, number)
-            rows = {one.vps: one for one in _concerned(session, number)}
+            rows = {each.vps: each for each in _concerned(session, number)}
             new = []
             for vps in vpss:
                 if vps not in rows:
@@ -114,11 +110,27 @@ class Announcements(Sessions):
                     new.append(vps)
             return new
 
-    def announcements(self) -> list[Announcement]:
+    def all(self) -> list[Announcement]:
         """Return every announcement with whom it concerns, oldest first."""
-        with self._reading() as session:
+        with self._sessions.reading() as session:
             rows = session.scalars(select(AnnouncementRow).order_by(AnnouncementRow.id)).all()
             return [_announcement(session, row) for row in rows]
+
+
+def _find(session: Session, kind: Kind, about: str, at: datetime) -> AnnouncementRow | None:
+    known = select(AnnouncementRow).where(
+        AnnouncementRow.kind == kind.value,
+        AnnouncementRow.about == about,
+        AnnouncementRow.at == at,
+    )
+    return session.scalars(known).one_or_none()
+
+
+def _add(session: Session, row: AnnouncementRow) -> AnnouncementRow:
+    session.add(row)
+    session.flush()
+    note(session, row.announced_at, "announced", row.about, announcement=row.id, kind=row.kind)
+    return row
 
 
 def _update(session: Session, number: int) -> AnnouncementRow:
@@ -135,6 +147,11 @@ def _concerned(session: Session, number: int) -> list[ConcernedRow]:
     return list(session.scalars(wanted.order_by(ConcernedRow.vps)))
 
 
+def _due(concerned: list[ConcernedRow], today: str) -> list[ConcernedRow]:
+    heard = {client_of(each.vps) for each in concerned if each.reminded_on == today}
+    return [each for each in concerned if not each.settled_at and client_of(each.vps) not in heard]
+
+
 def _announcement(session: Session, row: AnnouncementRow) -> Announcement:
     return Announcement(
         id=row.id,
@@ -146,43 +163,36 @@ def _announcement(session: Session, row: AnnouncementRow) -> Announcement:
         announced_at=row.announced_at,
         author=row.author,
         concerned=tuple(
-            Concerned(one.vps, one.reminders, one.settled_at is not None)
-            for one in _concerned(session, row.id)
+            Concerned(each.vps, each.reminders, each.settled_at is not None)
+            for each in _concerned(session, row.id)
         ),
     )
 
 
-def _tell(  # noqa: PLR0917 - what a mail needs
+def _tell(
     session: Session,
     row: AnnouncementRow,
     vpss: Sequence[str],
     occasion: str,
     now: datetime,
-    timezone: str,
     *,
-    template: str = "",
+    template: str,
+    timezone: str,
 ) -> Told:
+    values: dict[str, Any] = {
+        "about": row.about,
+        "what": row.what,
+        "at": row.at.isoformat(),
+        "until": row.until.isoformat() if row.until else None,
+        "timezone": timezone,
+        "announcement": row.id,
+    }
     told, unknown = [], []
     for client, mine in by_client(vpss).items():
-        if session.get(ClientRow, client) is None:
+        of_client = {"vpss": mine, **values}
+        for_client = f"{occasion}:{client}"
+        if tell(session, for_client, now, client=client, template=template, values=of_client):
+            told.append(client)
+        elif not is_known(session, client):
             unknown.append(client)
-            continue
-        values: dict[str, Any] = {
-            "vpss": mine,
-            "about": row.about,
-            "what": row.what,
-            "at": row.at.isoformat(),
-            "until": row.until.isoformat() if row.until else None,
-            "timezone": timezone,
-            "announcement": row.id,
-        }
-        queue(
-            session,
-            f"{occasion}:{client}",
-            now,
-            client=client,
-            template=template or row.kind,
-            values=values,
-        )
-        told.append(client)
     return Told(_announcement(session, row), tuple(told), tuple(unknown))

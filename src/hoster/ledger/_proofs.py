@@ -10,7 +10,10 @@ from sqlalchemy import select
 
 from hoster.clients.proofs import Demand
 from hoster.errors import RuleError
-from hoster.ledger._session import Sessions, actor, client_row, note, queue
+from hoster.ledger._clients import require_client
+from hoster.ledger._outbox import tell
+from hoster.ledger._session import Subject
+from hoster.ledger._trail import actor, note
 from hoster.ledger.tables import MailRow, ProofDemandRow
 
 if TYPE_CHECKING:
@@ -22,19 +25,17 @@ if TYPE_CHECKING:
 TEMPLATE = "proof-demanded"
 
 
-class Proofs(Sessions):
+class Proofs(Subject):
     """Demands: one at a time for a client, each told and settled once."""
 
-    def demand_proof(
-        self, client: str, why: str, now: datetime, *, hours: int, timezone: str
-    ) -> bool:
+    def demand(self, client: str, why: str, now: datetime, *, hours: int, timezone: str) -> bool:
         """Ask *client* for a proof, by mail; False where one is asked for already.
 
         Raises:
             ConfigurationError: nobody is registered under that name.
         """
-        with self._transaction() as session:
-            client_row(session, client)
+        with self._sessions.transaction() as session:
+            require_client(session, client)
             last = _last(session, client)
             if last is not None and last.settled_at is None:
                 return False
@@ -49,18 +50,18 @@ class Proofs(Sessions):
                 "at": (now + timedelta(hours=hours)).isoformat(),
                 "timezone": timezone,
             }
-            queue(session, _occasion(row), now, client=client, template=TEMPLATE, values=values)
+            tell(session, _occasion(row), now, client=client, template=TEMPLATE, values=values)
             return True
 
-    def settle_proof(self, client: str, why: str, now: datetime) -> bool:
+    def settle(self, client: str, why: str, now: datetime) -> bool:
         """Note that the proof came, or is asked for no more, and tell it; False where it was.
 
         Raises:
             ConfigurationError: nobody is registered under that name.
             RuleError: the client was never asked for one.
         """
-        with self._transaction() as session:
-            client_row(session, client)
+        with self._sessions.transaction() as session:
+            require_client(session, client)
             row = _last(session, client)
             if row is None:
                 raise RuleError(
@@ -71,15 +72,15 @@ class Proofs(Sessions):
             row.settled_at, row.settled_by, row.settlement = now, actor(), why
             note(session, now, "proof-settled", client, demand=row.id, note=why)
             occasion = f"proof:{row.id}:settled"
-            queue(session, occasion, now, client=client, template="proof-settled", values={})
+            tell(session, occasion, now, client=client, template="proof-settled", values={})
             return True
 
-    def proof_demands(self, client: str | None = None) -> list[Demand]:
+    def demands(self, client: str | None = None) -> list[Demand]:
         """Return the demands to *client*, or to all, oldest first."""
         wanted = select(ProofDemandRow).order_by(ProofDemandRow.id)
         wanted = wanted.where(ProofDemandRow.client == client) if client else wanted
         told = select(MailRow.occasion, MailRow.sent_at).where(MailRow.template == TEMPLATE)
-        with self._reading() as session:
+        with self._sessions.reading() as session:
             sent_at: dict[str, datetime | None] = dict(session.execute(told).all())
             return [_demand(row, sent_at.get(_occasion(row))) for row in session.scalars(wanted)]
 
@@ -94,5 +95,5 @@ def _occasion(row: ProofDemandRow) -> str:
 
 
 def _demand(row: ProofDemandRow, told_at: datetime | None) -> Demand:
-    kept = {one.name: getattr(row, one.name) for one in fields(Demand) if one.name != "told_at"}
+    kept = {each.name: getattr(row, each.name) for each in fields(Demand) if each.name != "told_at"}
     return Demand(told_at=told_at, **kept)

@@ -59,7 +59,7 @@ def send_due(
     """
     hand_over = sender or (lambda message: send(message, company.smtp))
     report = Report()
-    while (mail := ledger.claim_mail(clock(), LEASE)) is not None:
+    while (mail := ledger.outbox.claim(clock(), LEASE)) is not None:
         _send_one(ledger, company, mail, clock=clock, hand_over=hand_over, report=report)
     return report
 
@@ -79,19 +79,19 @@ def _send_one(
     except MailNotTakenError as error:
         final = error.final or mail.attempts >= MOST_ATTEMPTS
         again_at = None if final else clock() + pause(mail.attempts)
-        ledger.mail_refused(mail, str(error), clock(), again_at=again_at)
+        ledger.outbox.mark_refused(mail, str(error), clock(), again_at=again_at)
         (report.failed if final else report.later)[mail.occasion] = str(error)
     else:
-        ledger.mail_sent(mail, clock())
+        ledger.outbox.mark_sent(mail, clock())
         report.sent.append(mail.occasion)
 
 
 def _message(ledger: Ledger, company: Company, mail: Mail) -> EmailMessage:
-    codes = ledger.codes_of(mail)
+    codes = ledger.outbox.codes_of(mail)
     secrets = {"user": codes.user, "password": codes.password} if codes else {}
     return compose(
         mail.template,
-        client=ledger.client(mail.client),
+        client=ledger.clients.named(mail.client),
         company=company,
         values=mail.values | secrets,
         message_id=mail.message_id,

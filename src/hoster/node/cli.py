@@ -18,19 +18,21 @@ import click
 
 from hoster.node import CONFIG, STATE
 from hoster.node.errors import UnknownVpsError
-from hoster.wire.errors import NodeError
+from hoster.wire.errors import InvalidMeasureError, NodeError
+from hoster.wire.events import asked_after
+from hoster.wire.measures import BLOCK_PORT, CUT, THROTTLE, jobs_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hoster.node.agent import Agent, Outcome
-    from hoster.node.store import EventId, Store
+    from hoster.node.store import Store
+    from hoster.wire.events import EventId
+    from hoster.wire.measures import MeasureJob
 
 WATCH_SECONDS = 300
 """How long a boot may take: under emulation, on a busy node."""
 _PORT_MAX = 65535
-_MOST_DIGITS = 18
-"""Of an event's number; SQLite has room for any of these."""
 
 
 class _Node:
@@ -170,7 +172,7 @@ def quarantine(node: _Node, vps_: str, name: str, reason: str, lift: bool) -> Ou
       hoster-node quarantine acme/web --reason "incident 17"
       hoster-node quarantine acme/web --lift
     """
-    return _measured(node, vps_, "quarantine", reason, lift=lift, detail=name)
+    return _measured(node, vps_, CUT, reason, lift=lift, detail=name)
 
 
 @main.command()
@@ -186,7 +188,7 @@ def throttle(node: _Node, vps_: str, reason: str, lift: bool) -> Outcome:
     Example:
       hoster-node throttle 203.0.113.17 --reason "incident 18"
     """
-    return _measured(node, vps_, "throttle", reason, lift=lift)
+    return _measured(node, vps_, THROTTLE, reason, lift=lift)
 
 
 @main.command()
@@ -202,41 +204,35 @@ def measures(node: _Node) -> None:
       echo '[{"vps": "acme/web", "kind": "quarantine", "as": "measure-17", "lift": false}]' |
         hoster-node measures
     """
-    agent, said = node.agent, []
-    for one in _listed_measures():
-        try:
-            if one.get("lift"):
-                outcome = agent.lift(one["vps"], one["kind"], one.get("as", ""))
-            else:
-                outcome = agent.measure(
-                    one["vps"], one["kind"], one.get("reason", ""), one.get("as", "")
-                )
-            said.append({"vps": outcome.subject, "changed": outcome.changed, "text": outcome.text})
-        except NodeError as error:
-            said.append({"vps": one["vps"], "changed": False, "error": str(error)})
-    click.echo(json.dumps(said))
-    for one in said:
-        if "error" in one:
-            click.echo(f"hoster-node: {one['vps']}: {one['error']}", err=True)
-    sys.exit(any("error" in one for one in said))
+    jobs, agent = _jobs(), node.agent
+    answers = [_answer(agent, job) for job in jobs]
+    click.echo(json.dumps(answers))
+    failed = [answer for answer in answers if "error" in answer]
+    for answer in failed:
+        click.echo(f"hoster-node: {answer['vps']}: {answer['error']}", err=True)
+    sys.exit(bool(failed))
 
 
-def _listed_measures() -> list[dict[str, Any]]:
+def _jobs() -> list[MeasureJob]:
     try:
-        listed = json.load(sys.stdin)
+        said = json.load(sys.stdin)
     except ValueError as error:
         raise click.UsageError(f"standard input is no JSON: {error}") from error
-    sound = isinstance(listed, list) and all(
-        isinstance(one, dict)
-        and isinstance(one.get("vps"), str)
-        and one.get("kind") in {"quarantine", "throttle"}
-        and all(isinstance(one.get(key, ""), str) for key in ("as", "reason"))
-        and isinstance(one.get("lift", False), bool)
-        for one in listed
-    )
-    if not sound:
-        raise click.UsageError("standard input is no list of measures: see --help")
-    return list(listed)
+    try:
+        return jobs_of_json(said)
+    except InvalidMeasureError as error:
+        raise click.UsageError("standard input is no list of measures: see --help") from error
+
+
+def _answer(agent: Agent, job: MeasureJob) -> dict[str, Any]:
+    try:
+        if job.lift:
+            outcome = agent.lift(job.vps, job.kind, job.name)
+        else:
+            outcome = agent.measure(job.vps, job.kind, job.reason, job.name)
+    except NodeError as error:
+        return {"vps": job.vps, "changed": False, "error": str(error)}
+    return {"vps": outcome.subject, "changed": outcome.changed, "text": outcome.text}
 
 
 @main.command("block-port")
@@ -257,9 +253,8 @@ def block_port(node: _Node, vps_: str, port: str, reason: str, lift: bool) -> Ou
     sound = number.isascii() and number.isdigit() and 0 < int(number) <= _PORT_MAX
     if not sound or protocol not in {"tcp", "udp"}:
         raise click.BadParameter(f"«{port}» is not of the form 25/tcp or 53/udp")
-    return _measured(
-        node, vps_, "block-port", reason, lift=lift, detail=f"{int(number)}/{protocol}"
-    )
+    closed = f"{int(number)}/{protocol}"
+    return _measured(node, vps_, BLOCK_PORT, reason, lift=lift, detail=closed)
 
 
 def _ipv4(
@@ -291,7 +286,8 @@ def status(node: _Node, vps_: str | None, as_json: bool) -> None:
       hoster-node status
       hoster-node status acme/web --json
     """
-    from hoster.node import status as said
+    from hoster.node import status as status_of
+    from hoster.wire import status as wire
 
     try:
         wanted = node.store.find(vps_).vps if vps_ else None
@@ -300,10 +296,10 @@ def status(node: _Node, vps_: str | None, as_json: bool) -> None:
         _fail(error)
     now = datetime.now(UTC)
     if as_json:
-        click.echo(json.dumps([said.as_json(one, now) for one in known], indent=2))
+        click.echo(wire.written(status_of.of(one, now) for one in known))
         return
     for one in known:
-        click.echo(said.as_line(one, now))
+        click.echo(status_of.as_line(one, now))
 
 
 @main.command()
@@ -370,12 +366,10 @@ def forget(node: _Node, vps_: str, ipv4: IPv4Address | None) -> Outcome:
 
 
 def _event_id(_context: click.Context, _option: click.Parameter, value: str) -> EventId | int:
-    from hoster.node.store import EventId
-
-    stream, _, number = value.rpartition(":")
-    if not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
-        raise click.BadParameter(f"«{value}» is neither an event's number nor its id")
-    return EventId(stream, int(number)) if stream else int(number)
+    try:
+        return asked_after(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @main.command()
@@ -404,7 +398,7 @@ def events(node: _Node, after: EventId | int, limit: int, as_json: bool) -> None
         _fail(error)
     for event in listed:
         if as_json:
-            click.echo(json.dumps(event.as_json()))
+            click.echo(event.line())
         else:
             details = " ".join(f"{key}={value}" for key, value in event.details.items())
             at = f"{event.at:%Y-%m-%d %H:%M:%S}"

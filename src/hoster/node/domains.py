@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hoster.wire.errors import InvalidMetadataError
-from hoster.wire.vps import NAMESPACE, parsed_metadata
+from hoster.wire.metadata import NAMESPACE, parsed_metadata
 
 if TYPE_CHECKING:
     from hoster.wire.vps import Vps

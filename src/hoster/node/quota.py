@@ -1,9 +1,8 @@
-"""Outbound volume and billing cycles: what the kernel's counter means (C4.9, C4.10)."""
+"""Outbound volume: what the kernel's counter means (C4.9, C4.10)."""
 
 from __future__ import annotations
 
-WARNING_PERCENT = 80
-LEVELS = (WARNING_PERCENT, 100)
+from hoster.wire.events import QUOTA_LEVELS
 
 
 def counted(stored: int, kernel: int) -> int:
@@ -16,7 +15,7 @@ def counted(stored: int, kernel: int) -> int:
 
 
 def level_reached(used: int, limit: int | None) -> int:
-    """Return which of `LEVELS` (per cent of the quota) is reached, 0 for none; never unlimited."""
+    """Return which of `QUOTA_LEVELS` is reached, 0 for none; of unlimited traffic, none is."""
     if limit is None:
         return 0
-    return max((level for level in LEVELS if used * 100 >= limit * level), default=0)
+    return max((level for level in QUOTA_LEVELS if used * 100 >= limit * level), default=0)

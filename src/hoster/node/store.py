@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from hoster.node.errors import UnknownVpsError
 from hoster.node.kernel.vps_elements import Enforced, Measures
 from hoster.wire.errors import NodeError
+from hoster.wire.events import EventId, EventKind, NodeEvent
+from hoster.wire.measures import BLOCK_PORT, CUT, THROTTLE
 from hoster.wire.vps import Vps, shared
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ CREATE TABLE refusal (
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One measure in force: ``quarantine``, ``throttle``, or ``block-port`` with its port."""
+    """One measure in force, of a kind of `wire.measures`; *detail* is its name, or its port."""
 
     kind: str
     detail: str
@@ -101,43 +103,11 @@ class Known:
         blocked = frozenset(
             (protocol, int(port))
             for measure in self.measures
-            if measure.kind == "block-port"
+            if measure.kind == BLOCK_PORT
             for port, _, protocol in [measure.detail.partition("/")]
         )
-        in_force = Measures("quarantine" in kinds, "throttle" in kinds, blocked)
+        in_force = Measures(CUT in kinds, THROTTLE in kinds, blocked)
         return Enforced(self.vps, self.class_minor, self.used_bytes, in_force)
-
-
-@dataclass(frozen=True, slots=True)
-class EventId:
-    """Which event, among those of all nodes for all time."""
-
-    stream: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened; ``id`` is unique among all nodes for all time."""
-
-    stream: str
-    number: int
-    at: datetime
-    kind: str
-    subject: str
-    details: dict[str, Any]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as the control machine collects it."""
-        return {
-            "id": f"{self.stream}:{self.number}",
-            "stream": self.stream,
-            "number": self.number,
-            "at": self.at.isoformat(),
-            "kind": self.kind,
-            "subject": self.subject,
-            "details": self.details,
-        }
 
 
 class Store:
@@ -225,8 +195,8 @@ class Store:
             (taps,),
         )
         for tap, kind, detail, reason, since in rows:
-            one = Measure(kind, detail, reason, datetime.fromisoformat(since))
-            measures.setdefault(tap, []).append(one)
+            measure = Measure(kind, detail, reason, datetime.fromisoformat(since))
+            measures.setdefault(tap, []).append(measure)
         rows = self._db.execute(
             """SELECT tap, facts, class_minor, running, started_at, cycle_start, used_bytes,
                told_percent FROM vps WHERE tap LIKE ? ORDER BY tap""",
@@ -310,7 +280,7 @@ class Store:
             (at.astimezone(UTC).isoformat(), kind, subject, json.dumps(details, sort_keys=True)),
         )
 
-    def events(self, after: EventId | int = 0, limit: int = -1) -> list[Event]:
+    def events(self, after: EventId | int = 0, limit: int = -1) -> list[NodeEvent]:
         """Return the events after that one, oldest first; all where it is of another stream.
 
         A number above the last event's is of a time that this state does not know: it was
@@ -328,7 +298,9 @@ class Store:
                 (after, limit),
             ).fetchall()
         return [
-            Event(stream, number, datetime.fromisoformat(at), kind, subject, json.loads(details))
+            NodeEvent(
+                stream, number, datetime.fromisoformat(at), kind, subject, json.loads(details)
+            )
             for number, at, kind, subject, details in rows
         ]
 
@@ -342,7 +314,8 @@ class Store:
                 return  # somebody else asked, too, and it has been said
             self._db.execute("DELETE FROM sqlite_sequence WHERE name = 'event'")
             self._db.execute("INSERT INTO sqlite_sequence VALUES ('event', ?)", (number,))
-            self.append(datetime.now(UTC), "state-set-back", "", known=known, collected=number)
+            details = {"known": known, "collected": number}
+            self.append(datetime.now(UTC), EventKind.STATE_SET_BACK, "", **details)
 
     def prune(self) -> None:
         """Forget the oldest events beyond `KEPT_EVENTS`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from hoster.catalogue import Name, Value, pinned
+from hoster.errors import ConfigurationError
 from hoster.orders.ssh_keys import checked
+from hoster.problems import near
+from hoster.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from hoster.problems import Problem
@@ -67,6 +70,11 @@ class VpsDeclaration(Value):
     def full_name(self) -> str:
         """``client/vps``: the name that people use."""
         return f"{self.client}/{self.name}"
+
+    @property
+    def domain(self) -> str:
+        """The name of its domain on its host node."""
+        return names.domain_name(self.full_name)
 
     @property
     def image_name(self) -> str:
@@ -127,6 +135,31 @@ class Declarations:
     def find(self, full_name: str) -> VpsDeclaration | None:
         """Return the VPS of that name, or None."""
         return next((vps for vps in self if vps.full_name == full_name), None)
+
+    def named(self, full_names: Iterable[str]) -> list[VpsDeclaration]:
+        """Return the VPSs of those names, in their order.
+
+        Raises:
+            ConfigurationError: one of them is not declared; near names are told.
+        """
+        known = {vps.full_name: vps for vps in self}
+        found = []
+        for name in full_names:
+            if name not in known:
+                raise ConfigurationError(f"no VPS {name} is declared{near(name, known)}")
+            found.append(known[name])
+        return found
+
+    def replaced(self, vps: VpsDeclaration) -> Declarations:
+        """Return them with *vps* in the place of the VPS of that name."""
+        return Declarations(
+            tuple(
+                replace(one, vps=tuple(vps if old.name == vps.name else old for old in one.vps))
+                if one.client == vps.client
+                else one
+                for one in self.clients
+            )
+        )
 
     def addresses(self) -> dict[IPv4Address, VpsDeclaration]:
         """Return who has which address."""

@@ -119,19 +119,16 @@ def differences(order: Order, existing: VpsDeclaration) -> list[str]:
 
 
 def resized(
-    catalogue: Catalogue, declared: Declarations, full_name: str, plan: str
+    catalogue: Catalogue, declared: Declarations, vps: VpsDeclaration, plan: str
 ) -> VpsDeclaration:
-    """Return the declaration of *full_name* on another *plan*.
+    """Return the declaration of *vps*, one of *declared*, on another *plan*.
 
     Raises:
-        ConfigurationError: no such VPS, or no such plan.
+        ConfigurationError: no such plan.
         RuleError: the plan's disk is smaller than the VPS's; a disk never shrinks (C4.7).
         NoRoomError: its node has no room (C4.7).
     """
-    vps = declared.find(full_name)
-    if vps is None:
-        known = [other.full_name for other in declared]
-        raise ConfigurationError(f"no VPS {full_name} is declared{near(full_name, known)}")
+    full_name = vps.full_name
     if plan not in catalogue.plans:
         raise ConfigurationError(f"unknown plan {plan}{near(plan, catalogue.plans)}")
     old, new = catalogue.plans.get(vps.plan), catalogue.plans[plan]

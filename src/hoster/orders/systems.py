@@ -16,10 +16,11 @@ from hoster.orders.declarations import FormerDisk, VpsDeclaration
 from hoster.problems import near
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from hoster.catalogue import Catalogue
+    from hoster.incidents.measures import Incident, Measure
     from hoster.orders.declarations import Declarations
 
 
@@ -77,6 +78,115 @@ class Termination:
     author: str
     wanted_at: datetime
     finished_at: datetime | None
+
+
+def asked(
+    vps: str, request: str, reinstalls: Sequence[Reinstall], incidents: Iterable[Incident]
+) -> tuple[str, Reinstall | None]:
+    """Return what asks for a reinstall of *vps*, and the reinstall that answered it, if any.
+
+    A client's *request* counts by its reference; without one, the open *incidents* that demand a
+    reinstall do, and where none is open any more, the one that was answered last. *reinstalls* are
+    all there ever were of it, oldest first. Contract: C7.4, C7.5.
+
+    Raises:
+        RuleError: nothing asks for it, or another reinstall is under way.
+    """
+    known = [each for each in reversed(reinstalls) if each.given_up_at is None]
+    if known and known[0].is_open and request in {"", known[0].request}:
+        return known[0].request, known[0]
+    require_no_other(vps, reinstalls)
+    demands = demanding(incidents)
+    wanted = request or (f"incident-{demands[0].id}" if demands else "")
+    for each in known:
+        if each.request == wanted or (not wanted and each.request.startswith("incident-")):
+            return each.request, each
+    if not wanted:
+        raise RuleError(
+            f"nothing asks for a reinstall of {vps}: no open incident demands one",
+            remedy="Where its client asked for it, name the ticket: -e request=TICKET.",
+        )
+    return wanted, None
+
+
+def demanding(incidents: Iterable[Incident]) -> list[Incident]:
+    """Return the open *incidents* that demand a reinstall, the last first (C7.4)."""
+    found = [each for each in incidents if each.is_open and each.reinstall]
+    return sorted(found, key=lambda each: each.id, reverse=True)
+
+
+def ended_by_new_system(
+    incidents: Iterable[Incident], measures: Iterable[Measure]
+) -> list[Measure]:
+    """Return the *measures* that a new system ends: those of what demanded it (C7.4)."""
+    here = [each for each in measures if each.kind == "quarantine" and each.is_wanted]
+    return [each for cause in demanding(incidents) for each in here if each.incident == cause.id]
+
+
+def require_no_other(vps: str, reinstalls: Iterable[Reinstall]) -> None:
+    """See that no reinstall of *vps* is under way.
+
+    Raises:
+        RuleError: one is.
+    """
+    for other in reinstalls:
+        if other.is_open:
+            raise RuleError(
+                f"{vps} is being reinstalled already, as {other.request} asked",
+                remedy="Finish that first, or give it up: playbooks/give-up-reinstall.yml.",
+            )
+
+
+def require_new_codes(vps: str, *, is_delivered: bool, are_waiting: bool) -> None:
+    """See that *vps* can get new access codes: it has earlier ones, and they went out (C4.2).
+
+    Raises:
+        RuleError: it was not delivered, or a mail with its codes still waits.
+    """
+    if not is_delivered:
+        raise RuleError(
+            f"{vps} was not delivered: there is no system to put another one in the place of",
+            remedy=f"hoster deliver {vps}",
+        )
+    if are_waiting:
+        raise RuleError(
+            f"access codes of {vps} were not sent yet: new ones would go out in their place",
+            remedy="hoster outbox tells why; hoster outbox send tries again.",
+        )
+
+
+def require_unseen(reinstall: Reinstall) -> None:
+    """See that a reinstall can be given up (C6.3).
+
+    Raises:
+        RuleError: the new system was seen up: it is the client's now.
+    """
+    if reinstall.seen_at is not None:
+        raise RuleError(
+            f"{reinstall.vps}: its new system was seen up on {reinstall.seen_at:%Y-%m-%d %H:%M} "
+            "UTC, and is its client's now",
+            remedy="Run the reinstall again to finish it.",
+        )
+
+
+def require_seen(reinstall: Reinstall) -> None:
+    """See that a new system can be handed over (C7.4).
+
+    Raises:
+        RuleError: it was not seen up yet.
+    """
+    if reinstall.seen_at is None:
+        raise RuleError(f"{reinstall.vps}: its new system was not seen up yet")
+
+
+def require_handed_over(reinstall: Reinstall) -> None:
+    """See that a former disk may be erased (C7.5).
+
+    Raises:
+        RuleError: the new system was not seen and handed over yet.
+    """
+    if reinstall.finished_at is None:
+        raise RuleError(f"{reinstall.vps}: its former disk is the only one that is known to work")
 
 
 def reinstalled(

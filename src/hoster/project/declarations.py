@@ -56,7 +56,15 @@ def read_sound(project: Project) -> Declarations:
     Raises:
         ConfigurationError: one of them is not valid: its address and its room would be overlooked.
     """
-    declared = read_all(project)
+    return require_sound(read_all(project))
+
+
+def require_sound(declared: Declarations) -> Declarations:
+    """Return *declared*, for a choice that has to know them all.
+
+    Raises:
+        ConfigurationError: one of them is not valid: its address and its room would be overlooked.
+    """
     lines = [
         f"{problem.file}:{yaml_files.line_of(problem.file, problem.keys)}: {problem.text}"
         for client in declared.clients

@@ -1,4 +1,4 @@
-"""Which clients' stacks a change of the project's files can reach."""
+"""What Git knows of the project: which files differ from a ref, and what the ref says."""
 
 from __future__ import annotations
 
@@ -12,25 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hoster.changes.impact import redeployed
 from hoster.changes.since import Before
 from hoster.errors import ConfigurationError, ToolError
 from hoster.project import Project, declarations
 from hoster.project.inventory import load_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _SECONDS = 60
 _MOST_FILES = 1000
 """More than these are not named to git one by one."""
 _DECLARATION = re.compile(r"pulumi/Pulumi\.([^/]+)\.yaml")
-_INVENTORY = "inventory/"
-_EVERYBODYS = (
-    *("pulumi/", "src/hoster/stack/", "src/libvirt_provider/"),
-    *("templates/cloud-init/", "templates/domain.xslt.j2"),
-)
-"""What every stack is made with: the program, its components and templates, the provider."""
 
 
 def files_since(project: Project, ref: str) -> list[str]:
@@ -71,16 +64,13 @@ def at(project: Project, ref: str, files: Sequence[str]) -> Iterator[Project]:
         yield Project(Path(folder))
 
 
-def before(project: Project, ref: str) -> Before | None:
-    """Return what *ref* says, where anything differs; only files that differ are read there.
+def before(project: Project, ref: str, files: Sequence[str]) -> Before:
+    """Return what *ref* says, where *files* differ: of declarations only these are read there.
 
     Raises:
         ConfigurationError: there is no such ref, or what it has is not valid.
     """
-    files = files_since(project, ref)
-    if not files:
-        return None
-    differing = frozenset(_declared_in(files))
+    differing = frozenset(declared_in(files))
     with at(project, ref, files) as old:
         return Before(
             load_catalogue(old.inventory),
@@ -96,38 +86,7 @@ def before(project: Project, ref: str) -> Before | None:
         )
 
 
-def clients_since(project: Project, ref: str) -> list[str]:
-    """Return the clients whose stacks what changed since *ref* can reach.
-
-    Their declarations differ, or what the catalogue says of their VPSs does, or what every stack
-    is made with. A client whose declaration is gone is among them.
-
-    Raises:
-        ConfigurationError: there is no such ref, or the inventory of today is not valid.
-    """
-    files, known = files_since(project, ref), declarations.clients(project)
-    if any(file.startswith(_EVERYBODYS) and not _DECLARATION.fullmatch(file) for file in files):
-        return sorted({*known, *_declared_in(files)})
-    found = _declared_in(files)
-    if any(file.startswith(_INVENTORY) for file in files):
-        found |= _by_catalogue(project, ref, known)
-    return sorted(found)
-
-
-def _by_catalogue(project: Project, ref: str, known: Collection[str]) -> set[str]:
-    """Return whom another catalogue reaches: everybody, where the ref's could not be read."""
-    new = load_catalogue(project.inventory)
-    try:
-        with at(project, ref, ()) as before:
-            old = load_catalogue(before.inventory)
-    except ConfigurationError:
-        return set(known)
-    clients = declarations.read_all(project).clients
-    unsound = {client.client for client in clients if client.problems}
-    return unsound | redeployed(old, new, (vps for client in clients for vps in client.vps))
-
-
-def _declared_in(files: Iterable[str]) -> set[str]:
+def declared_in(files: Iterable[str]) -> set[str]:
     """Return the clients whose declarations are among *files*."""
     return {match[1] for file in files if (match := _DECLARATION.fullmatch(file))}
 

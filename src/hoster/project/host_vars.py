@@ -38,7 +38,7 @@ def facts(vps: VpsDeclaration) -> dict[str, str]:
         "client": vps.client,
         "name": vps.name,
         "full_name": vps.full_name,
-        "domain": f"{vps.client}.{vps.name}",
+        "domain": vps.domain,
         "plan": vps.plan,
         "image": vps.image,
         "location": vps.location,
@@ -111,7 +111,7 @@ def find(project: Project, full_name: str, nodes: Collection[str]) -> dict[str, 
     Raises:
         ConfigurationError: it is not declared (near names are told), or its file is not valid.
     """
-    client = full_name.partition("/")[0]
+    client = names.client_of(full_name)
     file = project.declaration(client)
     declared = Declarations((read(file),)) if file.is_file() else Declarations()
     for node, each in by_node(declared, nodes).items():

@@ -11,22 +11,22 @@ import pulumi_libvirt as libvirt
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from hoster.changes import rules
-from hoster.changes.deployed import DeployedVps, vanished, violations
+from hoster.changes.deployed import COMPONENT, DeployedVps, vanished, violations
 from hoster.errors import ConfigurationError, RuleError
 from hoster.project import ENDED_VARIABLE, Project, declarations
 from hoster.project.inventory import load_catalogue
 from hoster.stack.first_boot import Network
-from hoster.stack.virtual_server import Headroom, VirtualServer, VirtualServerArgs
+from hoster.stack.virtual_server import VirtualServer, VirtualServerArgs
 from hoster.wire import names
-from hoster.wire.metadata import VpsMetadata, metadata_xml
+from hoster.wire.metadata import metadata_xml
+from hoster.wire.vps import Vps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ipaddress import IPv4Address
 
     from hoster.catalogue import Catalogue, Plan
     from hoster.orders.declarations import VpsDeclaration
-
-COMPONENT = "hoster:vps:VirtualServer"
 
 
 def declare() -> None:
@@ -129,18 +129,18 @@ def _arguments(
         memory_mib=plan.memory_mib,
         network=network,
         tap=names.tap_name(vps.ipv4),
-        metadata=metadata_xml(_metadata(vps, plan, network, policy.timezone)),
+        metadata=metadata_xml(
+            _wired(vps, plan, network.gateway, policy.timezone),
+            location=vps.location,
+            prefix_length=network.address.network.prefixlen,
+        ),
         user=catalogue.images[vps.image_name].default_user,
         ssh_keys=vps.ssh_keys,
         password_hash=access.apply(lambda hashes: _hash_of(hashes, vps)),
         domain_type=catalogue.nodes[vps.node].domain_type,
         storage_pool=policy.storage_pool,
         bridge=policy.bridge,
-        headroom=Headroom(
-            vcpus=policy.headroom.vcpus,
-            memory_mib=policy.headroom.memory_mib,
-            memory_slots=policy.headroom.memory_slots,
-        ),
+        headroom=policy.headroom,
         former_disk=vps.former_disk,
     )
 
@@ -164,22 +164,19 @@ def _network(vps: VpsDeclaration, catalogue: Catalogue) -> Network:
     )
 
 
-def _metadata(vps: VpsDeclaration, plan: Plan, network: Network, timezone: str) -> VpsMetadata:
-    return VpsMetadata(
+def _wired(vps: VpsDeclaration, plan: Plan, gateway: IPv4Address, timezone: str) -> Vps:
+    return Vps(
         client=vps.client,
         name=vps.name,
         plan=vps.plan,
-        location=vps.location,
-        address=network.address,
-        gateway=network.gateway,
-        mac=network.mac,
-        tap=names.tap_name(vps.ipv4),
+        ipv4=vps.ipv4,
         guaranteed_mbit_s=plan.guaranteed_mbit_s,
         ceiling_mbit_s=plan.ceiling_mbit_s,
         throttle_mbit_s=plan.throttle_mbit_s,
         traffic_bytes=plan.traffic_bytes,
-        cycle_anchor=vps.since,
+        anchor=vps.since,
         timezone=timezone,
+        gateway=gateway,
     )
 
 
@@ -187,6 +184,6 @@ def _outputs(vps: VpsDeclaration, catalogue: Catalogue, server: VirtualServer) -
     return {
         **DeployedVps.of(vps, catalogue).outputs(),
         "user": catalogue.images[vps.image_name].default_user,
-        "domain": vps.full_name.replace("/", "."),
+        "domain": vps.domain,
         "uuid": server.uuid,
     }

@@ -8,25 +8,19 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_libvirt as libvirt
 
+from hoster.changes.deployed import COMPONENT
 from hoster.orders import disks
 from hoster.stack import first_boot
 from hoster.templates import render
+from hoster.wire import names
 
 if TYPE_CHECKING:
+    from hoster.catalogue import Headroom
     from hoster.changes.deployed import DeployedVps
     from hoster.orders.declarations import FormerDisk
     from hoster.stack.first_boot import Network
 
 GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Headroom:
-    """How far a running VPS can be plugged up without a reboot: its declared maxima."""
-
-    vcpus: int
-    memory_mib: int
-    memory_slots: int
 
 
 @dataclass(frozen=True)
@@ -55,8 +49,8 @@ class VirtualServerArgs:
 
     @property
     def domain(self) -> str:
-        """The name on the host node; the dot keeps ``a-b/c`` and ``a/b-c`` apart."""
-        return self.full_name.replace("/", ".")
+        """The name of its domain on its host node."""
+        return names.domain_name(self.full_name)
 
     @property
     def instance(self) -> str:
@@ -87,7 +81,7 @@ class VirtualServer(pulumi.ComponentResource):
         self, name: str, args: VirtualServerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         outputs = args.facts.outputs()
-        super().__init__("hoster:vps:VirtualServer", name, {**outputs}, opts)
+        super().__init__(COMPONENT, name, {**outputs}, opts)
         self.register_outputs(outputs)
         facts = args.facts
         disk = self._disk(
@@ -129,7 +123,7 @@ class VirtualServer(pulumi.ComponentResource):
 
         return libvirt.CloudInitDisk(
             disks.instance(f"{name}-seed", args.facts.installation),
-            name=f"{args.instance}.seed.iso",
+            name=disks.seed(args.domain, args.facts.installation),
             pool=args.storage_pool,
             user_data=args.password_hash.apply(user_data),
             meta_data=first_boot.meta_data(instance_id=args.instance, hostname=args.hostname),

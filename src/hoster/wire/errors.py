@@ -9,3 +9,7 @@ class NodeError(Exception):
 
 class InvalidMetadataError(NodeError):
     """A domain's facts do not describe a VPS."""
+
+
+class InvalidMeasureError(NodeError):
+    """What a node was told is no measure that it takes."""

@@ -1,4 +1,7 @@
-"""The names on the wire that are made from a VPS's fixed IPv4, which is its identity (C4.3)."""
+"""The names of a VPS: ``client/name`` for people, its domain, its tap and MAC on its host node.
+
+Tap and MAC are made from its fixed IPv4, which is its identity (C4.3).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,19 @@ if TYPE_CHECKING:
 
 
 TAP_PREFIX = "vps-"
+
+
+def client_of(vps: str) -> str:
+    """Return whose VPS it is: ``acme`` of ``acme/web``."""
+    return vps.partition("/")[0]
+
+
+def domain_name(vps: str) -> str:
+    """Return the name of a VPS's domain: ``acme.web`` of ``acme/web``.
+
+    The dot keeps ``a-b/c`` and ``a/b-c`` apart.
+    """
+    return vps.replace("/", ".")
 
 
 def tap_name(ipv4: IPv4Address) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import yaml
 
-from hoster.catalogue import RefusedPorts
+from hoster.catalogue import refused_ports
 from hoster_lab.errors import LabError
 from hoster_lab.wire import BRIDGE, GATEWAY, INBOUND, UPLINK, Rented
 
@@ -44,6 +44,7 @@ def rendered(role: str, template: str, **variables: Any) -> str:
         trim_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["to_nice_json"] = lambda value: json.dumps(value, indent=4)
+    environment.filters["hoster_refused_rules"] = refused_ports.rules
     return environment.from_string(source.read_text()).render(defaults | variables)
 
 
@@ -51,13 +52,8 @@ def network_policy(location: str = "paris") -> dict[str, Any]:
     """Return the shipped policy, as the playbook hands it to the roles."""
     file = ROOT / "inventory" / "group_vars" / "all" / "network.yml"
     policy = yaml.safe_load(file.read_text())["network"]
-    refused = [
-        entry
-        for entry in policy["refused_ports"]
-        if RefusedPorts.model_validate(entry).holds_in(location)
-    ]
     return {
-        "packet_filter_refused_ports": refused,
+        "packet_filter_refused_ports": refused_ports.refused_at(location, policy["refused_ports"]),
         "packet_filter_limits": policy["limits"],
         "packet_filter_gateways": [str(GATEWAY.ip)],
     }

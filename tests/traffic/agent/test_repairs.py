@@ -6,10 +6,11 @@ import subprocess
 from dataclasses import replace
 from datetime import timedelta
 
-from hoster.node.agent import GRACE, SAID_EVERY
 from hoster.node.kernel import netlink
 from hoster.node.kernel.netlink import Element, Quota, Transaction
 from hoster.node.kernel.vps_elements import FILTER
+from hoster.node.reconcile import GRACE
+from hoster.node.refusals import SAID_EVERY
 from hoster_lab.agent_node import NOW, Node, newcomer, vps_of
 from hoster_lab.in_process import frame, inside
 from hoster_lab.traffic import DB, STRANGER, WEB

@@ -6,6 +6,7 @@ from alembic import context
 
 from hoster.ledger.tables import Base
 
+# The face of the tables imports every module of them: their metadata is whole.
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hoster.node.kernel import netlink as nft
-from hoster.node.kernel.netlink import ByteLimit, Element, Family, Quota
+from hoster.node.kernel import throttle
+from hoster.node.kernel.netlink import Element, Family, Quota
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -25,11 +26,6 @@ SETS = {
     ),
     SHAPER: ("classes",),
 }
-UNLIMITED = 2**63 - 1
-"""A quota that nobody reaches: at 100 Gbit/s it lasts for 23 years of one cycle."""
-THROTTLE_BYTES_A_MBIT = 122_500
-"""Bytes a second for each Mbit/s of the throttle: 2 % under 125,000, because the kernel's bucket
-holds a second of the rate besides, and no minute may see more than the rate (C4.10)."""
 CLASS_MAJOR = 1
 _IPV4 = 0x0800
 PROTOCOLS = {"tcp": 6, "udp": 17}
@@ -71,9 +67,10 @@ def elements_of(enforced: Enforced) -> Elements:
     vps, measures = enforced.vps, enforced.measures
     tap, ipv4 = nft.interface(vps.tap), nft.ipv4(vps.ipv4)
     class_id = nft.class_id(CLASS_MAJOR, enforced.class_minor)
-    quota = Quota(_limit(enforced), enforced.used_bytes)
+    free = throttle.free_bytes(vps, throttled=measures.throttled)
+    quota = Quota(free, enforced.used_bytes)
     filtered = [
-        Element("throttles", tap, class_id, ByteLimit(vps.throttle_mbit_s * THROTTLE_BYTES_A_MBIT)),
+        Element("throttles", tap, class_id, throttle.bucket(vps)),
         Element("addresses", ipv4),
         *(
             Element("blocks", tap + nft.protocol(PROTOCOLS[name]) + nft.port(port, padded=True))
@@ -96,12 +93,6 @@ def metered(vps: Vps) -> Place:
     """Return where a VPS's outbound bytes are counted (C4.9)."""
     sender = nft.interface(vps.tap) + nft.mac(vps.mac)
     return FILTER, "metered", sender + nft.ethertype(_IPV4) + nft.ipv4(vps.ipv4)
-
-
-def _limit(enforced: Enforced) -> int:
-    if enforced.measures.throttled:
-        return 0
-    return UNLIMITED if enforced.vps.traffic_bytes is None else enforced.vps.traffic_bytes
 
 
 def _placed(table: tuple[Family, str], some: Iterable[Element]) -> Elements:

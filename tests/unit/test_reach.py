@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
 
+from hoster.acts import reach
+from hoster.acts.change import Change
+from hoster.acts.reach import clients_since
 from hoster.errors import ConfigurationError
 from hoster.orders.declarations import VpsDeclaration
 from hoster.project import Project
-from hoster.project import git as history
 
 KNOWN = ["acme", "beta"]
 ANOTHER_NODE = """            paris-9:
               node_capacity: {disk_gib: 7000, memory_mib: 262144, vcpus: 48, uplink_mbit_s: 10000}
+"""
+
+
+CHECKOUT = Project(Path(__file__).parents[2])
+EVERYBODYS = sorted(reach.ingredients(CHECKOUT))
+LOADED = """
+import pkgutil, sys
+import hoster.stack.program, libvirt_provider
+for one in pkgutil.iter_modules(libvirt_provider.__path__, "libvirt_provider."):
+    if not one.name.endswith("__main__"):
+        __import__(one.name)
+for module in list(sys.modules.values()):
+    print(getattr(module, "__file__", None) or "")
 """
 
 
@@ -41,7 +59,7 @@ def versioned(project: Project, declared: Callable[..., VpsDeclaration]) -> Proj
 
 
 def reached(project: Project, ref: str = "HEAD") -> list[str]:
-    return history.clients_since(project, ref)
+    return clients_since(Change(project, ref))
 
 
 def test_nothing_changed_reaches_nobody(versioned: Project) -> None:
@@ -72,6 +90,78 @@ def test_what_all_are_made_with_reaches_all(versioned: Project, file: str) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("# another\n")
     assert KNOWN == reached(versioned)
+
+
+@pytest.mark.parametrize("file", EVERYBODYS)
+def test_each_file_that_stacks_are_made_from_reaches_all(project: Project, file: str) -> None:
+    assert reach.reaches_everybody(project, ["README.md", file])
+
+
+def test_whatever_the_program_and_the_provider_load_reaches_all() -> None:
+    """Asked of Python itself: what a run of theirs has in ``sys.modules``."""
+    printed = subprocess.run(
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
+    ).stdout
+    source = CHECKOUT.root / "src"
+    loaded = {Path(line) for line in printed.splitlines() if line.startswith(f"{source}/")}
+    names = {str(path.relative_to(CHECKOUT.root)) for path in loaded}
+
+    assert {"src/hoster/orders/placement.py", "src/libvirt_provider/domain.py"} <= names
+    assert set() == {name for name in names if not reach.reaches_everybody(CHECKOUT, [name])}
+
+
+def test_the_program_and_the_launcher_start_what_is_followed() -> None:
+    program = ast.parse((CHECKOUT.program / "__main__.py").read_text())
+    launcher = (CHECKOUT.program / "plugin" / "pulumi-resource-libvirt").read_text()
+
+    assert [reach.PROGRAM] == [
+        node.module for node in ast.walk(program) if isinstance(node, ast.ImportFrom)
+    ]
+    assert f'run_module("{reach.PROVIDER}"' in launcher
+
+
+def test_every_template_but_those_of_mails_is_what_stacks_are_made_from() -> None:
+    folder = CHECKOUT.root / "templates"
+    every = {str(file.relative_to(folder)) for file in folder.rglob("*.j2")}
+
+    assert {name for name in every if not name.startswith("mail/")} == set(reach.rendered())
+    assert [] == [
+        name
+        for name in reach.rendered()
+        if any(word in (folder / name).read_text() for word in ("include", "extends", "import"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["src/hoster/acts/order.py", "src/hoster/cli/order.py", "templates/mail/en/delivery.txt.j2"],
+)
+def test_what_no_stack_is_made_from_is_none_of_it(file: str) -> None:
+    assert (CHECKOUT.root / file).exists()
+    assert not reach.reaches_everybody(CHECKOUT, [file])
+
+
+def test_an_apply_begins_anew_where_any_of_it_changed(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = {name: tmp_path / str(number) for number, name in enumerate(EVERYBODYS)}
+    for name, copy in copies.items():
+        copy.write_bytes(reach.ingredients(CHECKOUT)[name].read_bytes())
+    monkeypatch.setattr(reach, "ingredients", lambda _: copies)
+    seen = [reach.digests(project, ["acme"])["acme"]]
+    for copy in copies.values():
+        copy.write_bytes(copy.read_bytes() + b"#")
+        seen.append(reach.digests(project, ["acme"])["acme"])
+
+    assert len(EVERYBODYS) + 1 == len(set(seen))
+
+
+def test_clients_have_a_digest_each(versioned: Project) -> None:
+    before = reach.digests(versioned, KNOWN)
+    versioned.declaration("acme").write_text("config: {}\n")
+    after = reach.digests(versioned, KNOWN)
+
+    assert ["acme"] == [client for client in KNOWN if before[client] != after[client]]
 
 
 @pytest.mark.parametrize(
