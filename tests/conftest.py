@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
@@ -24,6 +28,7 @@ from aiosmtpd.controller import Controller
 from hoster.catalogue import Company, Smtp
 from hoster.clients.contact import Client, client_of
 from hoster.ledger import Ledger
+from hoster.orders import access
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 ADA = {
@@ -82,45 +87,65 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 
 class Postgresql:
-    """A PostgreSQL server of the tests' own, on a Unix socket; no port, nobody else's data."""
+    """A PostgreSQL server of the tests' own, on a Unix socket; no port, nobody else's data.
+
+    A child like any other, no daemon: it ends with the tests, however they end.
+    """
+
+    # The server refuses to run as root.
+    USER: ClassVar[dict[str, Any]] = (
+        {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    )
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._number = 0
-
-    def control(self, *arguments: str) -> None:
-        command = [self._program("pg_ctl"), "-D", str(self.folder / "data"), "-w", *arguments]
-        subprocess.run(self._unprivileged(command), check=True, stdout=subprocess.DEVNULL)
+        self._names = (f"ledger_{number}" for number in itertools.count())
 
     def start(self) -> None:
-        cluster = [self._program("initdb"), "-D", str(self.folder / "data"), "-U", "postgres"]
-        options = ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
-        subprocess.run(
-            self._unprivileged([*cluster, *options]), check=True, stdout=subprocess.DEVNULL
-        )
-        server = f"-c listen_addresses= -c fsync=off -k {self.folder}"
-        self.control("-l", str(self.folder / "log"), "-o", server, "start")
+        data = ["-D", str(self.folder / "data")]
+        cluster = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+        if self._run("initdb", *data, *cluster).wait():
+            pytest.fail((self.folder / "log").read_text())
+        options = ["-c", "listen_addresses=", "-c", "fsync=off", "-k", str(self.folder)]
+        self._server = self._run("postgres", *data, *options)
+        while self._server.poll() is None:
+            with suppress(psycopg.OperationalError):
+                return self._do("SELECT 1")
+            time.sleep(0.05)
+        pytest.fail((self.folder / "log").read_text())
 
-    def new_database(self) -> str:
-        """Make an empty database and return its URL."""
-        self._number += 1
-        name = f"ledger_{self._number}"
-        place = {"host": str(self.folder), "user": "postgres", "dbname": "postgres"}
-        with closing(psycopg.connect(**place, autocommit=True)) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        return f"postgresql://postgres@/{name}?host={self.folder}"
+    def stop(self) -> None:
+        self._server.send_signal(signal.SIGQUIT)
+        self._server.wait()
 
-    @staticmethod
-    def _program(name: str) -> str:
-        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """Make a database, a copy of another one; give its URL, and drop it in the end."""
+        name = next(self._names)
+        self._do(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield f"postgresql://postgres@/{name}?host={self.folder}"
+        self._do(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @cached_property
+    def empty_ledger(self) -> str:
+        """The name of a database with a ledger that holds nothing, to be copied."""
+        self._do("CREATE DATABASE empty_ledger")
+        with Ledger.open(f"postgresql://postgres@/empty_ledger?host={self.folder}"):
+            return "empty_ledger"
+
+    def _do(self, statement: str) -> None:
+        place = f"host={self.folder} user=postgres dbname=postgres"
+        with closing(psycopg.connect(place, autocommit=True)) as connection:
+            connection.execute(statement.encode())
+
+    def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
         if not found:
             pytest.fail("PostgreSQL's server is not installed: scripts/setup --for test")
-        return str(found[-1])
-
-    @staticmethod
-    def _unprivileged(command: list[str]) -> list[str]:
-        # The server refuses to run as root.
-        return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [found[-1], *arguments], stdout=log, stderr=log, cwd=self.folder, **self.USER
+            )
 
 
 @pytest.fixture(scope="session")
@@ -133,18 +158,41 @@ def postgresql() -> Iterator[Postgresql]:
         server = Postgresql(folder)
         server.start()
         yield server
-        server.control("-m", "immediate", "stop")
+        server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with a ledger that holds nothing: a copy is there sooner than a new one."""
+    file = tmp_path_factory.mktemp("ledger") / "empty.sqlite3"
+    with Ledger.open(f"sqlite:///{file}"):
+        return file
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database: every test that takes it runs on both."""
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database: every test that takes it runs on both kinds."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger' / 'ledger.sqlite3'}"
+        yield f"sqlite:///{tmp_path / 'ledger' / 'ledger.sqlite3'}"
+        return
     server: Postgresql = request.getfixturevalue("postgresql")
-    return server.new_database()
+    with server.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path, empty_ledger: Path) -> Iterator[str]:
+    """The URL of a ledger that holds nothing: every test that takes it runs on both kinds."""
+    if request.param == "sqlite":
+        file = tmp_path / "ledger" / "ledger.sqlite3"
+        file.parent.mkdir()
+        yield f"sqlite:///{shutil.copy(empty_ledger, file)}"
+        return
+    server: Postgresql = request.getfixturevalue("postgresql")
+    with server.database(server.empty_ledger) as url:
+        yield url
 
 
 @pytest.fixture
@@ -153,6 +201,12 @@ def ledger(ledger_url: str, ada: Client) -> Iterator[Ledger]:
     with Ledger.open(ledger_url) as opened:
         opened.clients.add(ada, NOW)
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash initial passwords quickly; how it is really done is shown where they are made."""
+    monkeypatch.setattr(access, "_HASH_ROUNDS", 1000)
 
 
 class CertificateAuthority:

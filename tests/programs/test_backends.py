@@ -57,7 +57,9 @@ def _until_it_listens(port: int) -> None:
 
 
 @pytest.fixture(params=["folder", "S3", "PostgreSQL"])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, project: Project) -> str:
+def place(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, project: Project
+) -> Iterator[str]:
     """The URL of where stacks can be; the keys to it are in the environment."""
     if request.param == "S3":
         for name, value in KEYS.items():
@@ -65,13 +67,14 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, proje
         server = f"http://127.0.0.1:{request.getfixturevalue('s3_port')}"
         options = f"endpoint={server}&region=us-east-1&s3ForcePathStyle=true"
         # A prefix for each test, as of a company with one bucket for several things.
-        return f"s3://states/{project.root.parent.name}?{options}"
-    if request.param == "PostgreSQL":
-        database: str = request.getfixturevalue("postgresql").new_database()
-        return f"{database.replace('postgresql://', 'postgres://')}&sslmode=disable"
-    folder = project.root.parent / "other-state"
-    folder.mkdir()
-    return f"file://{folder}"
+        yield f"s3://states/{project.root.parent.name}?{options}"
+    elif request.param == "PostgreSQL":
+        with request.getfixturevalue("postgresql").database() as url:
+            yield f"{url.replace('postgresql://', 'postgres://')}&sslmode=disable"
+    else:
+        folder = project.root.parent / "other-state"
+        folder.mkdir()
+        yield f"file://{folder}"
 
 
 @pytest.fixture

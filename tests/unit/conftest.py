@@ -35,6 +35,14 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
+@pytest.fixture
+def with_ledger(project: Project, empty_ledger: Path) -> Project:
+    """The same project, with a ledger that holds nothing."""
+    project.state.mkdir(mode=0o700)
+    shutil.copy(empty_ledger, project.state / "ledger.sqlite3")
+    return project
+
+
 @pytest.fixture(scope="session")
 def catalogue() -> Catalogue:
     """The catalogue that ships."""
@@ -135,16 +143,15 @@ def side_by_side() -> Callable[[str, list[list[str]]], list[str]]:
 
 
 @pytest.fixture(scope="session")
-def fresh_ledger(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Ledger]:
-    """Open a new ledger on SQLite, a copy of an empty one: its migrations run once for all."""
+def fresh_ledger(
+    tmp_path_factory: pytest.TempPathFactory, empty_ledger: Path
+) -> Callable[[], Ledger]:
+    """Open a new ledger on SQLite that holds nothing."""
     folder = tmp_path_factory.mktemp("ledgers")
-    with Ledger.open(f"sqlite:///{folder}/empty.sqlite3"):
-        pass
     number = count()
 
     def make() -> Ledger:
-        file = folder / f"{next(number)}.sqlite3"
-        shutil.copy(folder / "empty.sqlite3", file)
+        file = shutil.copy(empty_ledger, folder / f"{next(number)}.sqlite3")
         return Ledger.open(f"sqlite:///{file}")
 
     return make

@@ -34,10 +34,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[EmailMessage]:
 
 @pytest.fixture
 def run(
-    project: Project, ada: Client, declared: Callable[..., VpsDeclaration], now: Any
+    with_ledger: Project, ada: Client, declared: Callable[..., VpsDeclaration], now: Any
 ) -> Iterator[Callable[..., Any]]:
     """Run a command in a project with two VPSs on two nodes; return its JSON."""
-    web = declared()
+    project, web = with_ledger, declared()
     db = declared("acme/db", location="roubaix", node="roubaix-1", ipv4="203.0.113.140")
     some = {vps.name: vps.fields_written() for vps in (web, db)}
     project.declaration("acme").write_text(yaml.safe_dump({"config": {"hoster:vps": some}}))

@@ -157,8 +157,9 @@ def ssh(tmp_path: Path) -> Iterator[Ssh]:
 
 
 @pytest.fixture
-def collecting(project: Project, ssh: Ssh, ada: Client, mail_server: MailServer) -> Project:
+def collecting(with_ledger: Project, ssh: Ssh, ada: Client, mail_server: MailServer) -> Project:
     """A company whose two host nodes are served, and whose mail server is the tests'."""
+    project = with_ledger
     write_hosts(project, ssh)
     file = project.inventory / "group_vars" / "all" / "company.yml"
     content = yaml.safe_load(file.read_text())

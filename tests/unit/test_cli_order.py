@@ -64,9 +64,9 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> PretendedPulumi:
 
 
 @pytest.fixture
-def run(project: Project, pretended: PretendedPulumi) -> Run:
+def run(with_ledger: Project, pretended: PretendedPulumi) -> Run:
     """Run the command line in a project whose client acme is known."""
-    project.state.mkdir()
+    project = with_ledger
     with Ledger.open(project.ledger_url) as ledger:
         for name in ("acme", "bell"):
             ledger.clients.add(client_of({"name": name, **DETAILS}), NOW)

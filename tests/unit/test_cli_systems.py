@@ -150,7 +150,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[EmailMessage]:
 
 @pytest.fixture
 def run(
-    project: Project,
+    with_ledger: Project,
     stack: PretendedStack,
     ada: Client,
     declared: Callable[..., VpsDeclaration],
@@ -158,7 +158,7 @@ def run(
     sent: list[EmailMessage],
 ) -> Callable[..., Any]:
     """Run a command in a project whose VPS was delivered; return its JSON."""
-    web = declared()
+    project, web = with_ledger, declared()
     content = {
         "hoster:vps": {"web": web.fields_written()},
         "hoster:access": {"web": {"secure": "v1:a"}},

@@ -48,10 +48,10 @@ def make_by(revision: str, url: str) -> None:
 
 
 def test_the_migrations_make_just_the_tables_that_the_code_knows(
-    ledger_url: str, engine_of: EngineOf
+    new_url: str, engine_of: EngineOf
 ) -> None:
-    make(ledger_url)
-    engine = engine_of(ledger_url)
+    make(new_url)
+    engine = engine_of(new_url)
 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -74,10 +74,10 @@ def test_the_face_of_the_tables_hands_on_every_module_of_them() -> None:
 
 
 def test_constraints_have_names_that_a_migration_can_find(
-    ledger_url: str, engine_of: EngineOf
+    new_url: str, engine_of: EngineOf
 ) -> None:
-    make(ledger_url)
-    engine = engine_of(ledger_url)
+    make(new_url)
+    engine = engine_of(new_url)
 
     with engine.connect() as connection:
         looking = inspect(connection)
@@ -91,11 +91,11 @@ def test_constraints_have_names_that_a_migration_can_find(
 
 
 def test_a_ledger_is_opened_again_with_what_it_held(
-    ledger_url: str, ada: Client, now: datetime
+    new_url: str, ada: Client, now: datetime
 ) -> None:
-    with Ledger.open(ledger_url) as ledger:
+    with Ledger.open(new_url) as ledger:
         ledger.clients.add(ada, now)
-    with Ledger.open(ledger_url) as ledger:
+    with Ledger.open(new_url) as ledger:
         assert [ada] == ledger.clients.all()
 
 
@@ -111,11 +111,11 @@ def test_a_ledger_of_a_newer_release_is_left_alone(ledger_url: str, engine_of: E
 
 
 def test_two_that_open_a_new_ledger_at_once_both_can(
-    ledger_url: str, side_by_side: SideBySide
+    new_url: str, side_by_side: SideBySide
 ) -> None:
     script = "import sys; from hoster.ledger import Ledger; Ledger.open(sys.argv[1]).__exit__()"
 
-    assert [""] * 2 == side_by_side(script, [[ledger_url]] * 2)
+    assert [""] * 2 == side_by_side(script, [[new_url]] * 2)
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "mysql://a/b"])
@@ -198,7 +198,7 @@ def content(engine: Engine) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_its_rows(
-    ledger_url: str, engine_of: EngineOf
+    new_url: str, engine_of: EngineOf
 ) -> None:
     first: dict[str, dict[str, Any]] = {
         "client": {"name": "acme", "details": {"email": "ada@client.example"}}
@@ -212,15 +212,15 @@ def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_its_rows(
         "event": {"id": 1, "at": BEGUN, "actor": "ada", "kind": "client-added"}
         | {"subject": "acme", "details": {}},
     }
-    make_by("0001", ledger_url)
-    engine = engine_of(ledger_url)
+    make_by("0001", new_url)
+    engine = engine_of(new_url)
     with engine.begin() as connection:
         there = tables(engine)
         for name, row in first.items():
             connection.execute(there[name].insert(), row)
     before = content(engine)
 
-    with Ledger.open(ledger_url) as ledger:
+    with Ledger.open(new_url) as ledger:
         assert [] == ledger.node_events.latest()
         assert ["delivery:acme/web"] == [mail.occasion for mail in ledger.outbox.mails()]
 
