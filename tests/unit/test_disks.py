@@ -71,15 +71,14 @@ def test_what_is_no_domain_of_a_vps_has_no_volumes(domain: str) -> None:
 
 
 def test_a_listing_is_read_by_name_and_path() -> None:
-    lines = [
-        " acme.web.qcow2            /var/lib/libvirt/images/vps/acme.web.qcow2",
-        "",
-        " acme.web.2.qcow2          /dev/vps/acme.web.2.qcow2 ",
-        " put here by hand.qcow2    /var/lib/libvirt/images/vps/put here by hand.qcow2",
-    ]
+    """As virsh 9.0 prints it; a volume group's paths are devices."""
+    names = ["acme.web.2.qcow2.0123456789abcdef.filling", "acme.web.qcow2", "acme.web.qcow2 copy"]
+    lines = [f" {name:<41}   /default-pool/{name}" for name in names]
 
-    assert ["acme.web.qcow2", "acme.web.2.qcow2", "put here by hand.qcow2"] == disks.listed(lines)
-    assert [] == disks.listed([])
+    assert names == disks.listed(lines)
+    assert names[:2] == disks.volumes_of("acme.web", disks.listed(lines))
+    assert ["acme.web.2.qcow2"] == disks.listed([" acme.web.2.qcow2   /dev/vps/acme.web.2.qcow2"])
+    assert [] == disks.listed([""])
 
 
 @pytest.mark.parametrize(
