@@ -71,15 +71,20 @@ def books(
 
 @pytest.mark.parametrize(
     ("names", "found"),
-    [("a/b,c/d", ("a/b", "c/d")), (["a/b", "c/d,a/b"], ("a/b", "c/d")), ("", ()), (None, ())],
+    [("a/b,c/d", ("a/b", "c/d")), (["a/b", "c/d,a/b"], ("a/b", "c/d")), ([], ()), (None, ())],
 )
 def test_names_are_a_list_or_text_with_commas(names: Any, found: tuple[str, ...]) -> None:
     assert found == split(names)
 
 
-def test_what_names_nothing_does_not_choose_all(renting: Project, catalogue: Catalogue) -> None:
+@pytest.mark.parametrize("names", ["", ",", [""], ["", ","]])
+def test_an_empty_name_is_not_the_same_as_none(names: Any) -> None:
+    """Beside a host node it would mean all VPSs there: `-e vps=$VPS -e node=paris-1`."""
     with pytest.raises(ConfigurationError, match="names nothing"):
-        split(",")
+        split(names)
+
+
+def test_what_names_nothing_does_not_choose_all(renting: Project, catalogue: Catalogue) -> None:
     with pytest.raises(ConfigurationError, match="name VPSs"):
         choose(read_all(renting), catalogue)
 

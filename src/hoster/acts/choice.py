@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 
 
 def split(names: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Return the names in *names*, each once: ``a,b``, or several such; nothing for nothing.
+    """Return the names in *names*, each once: ``a,b``, or several such; nothing for none.
 
     Raises:
-        ConfigurationError: there is something, and no name in it; it must not pass for nothing.
+        ConfigurationError: there is a text, and no name in it. It must not pass for none: an empty
+            ``vps`` beside a host node would mean all that run there.
     """
     texts = [names] if isinstance(names, str) else list(names or ())
     found = tuple(dict.fromkeys(name for text in texts for name in text.split(",") if name))
-    if any(texts) and not found:
-        raise ConfigurationError(f"«{','.join(texts)}» names nothing")
+    if texts and not found:
+        raise ConfigurationError(
+            f"«{','.join(texts)}» names nothing",
+            remedy="Leave it out, or name VPSs, as in acme/web, nodes or images.",
+        )
     return found
 
 
