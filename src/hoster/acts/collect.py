@@ -37,7 +37,7 @@ class NodeTold:
 
 
 @dataclass(frozen=True)
-class Collection(Reply):
+class AllTold(Reply):
     """What every node told, by name, and what became of the mails that were due."""
 
     nodes: Sequence[NodeTold]
@@ -82,7 +82,7 @@ def collect(
     at_once: int = 32,
     dry_run: bool = False,
     watch: Watch = lambda answers, _: answers,
-) -> Collection:
+) -> AllTold:
     """Fetch what the host nodes tell into the ledger, each event once; mail the clients.
 
     Without *nodes*, of all. *at_once* are asked at a time, and each has *timeout* seconds.
@@ -100,7 +100,7 @@ def collect(
     )
     told = [_keep(ledger, clock, answer, dry_run=dry_run) for answer in watch(answers, len(asked))]
     mails = outbox.Report() if dry_run else outbox.send_due(ledger, catalogue.company, clock)
-    return Collection(sorted(told, key=lambda one: one.node), mails)
+    return AllTold(sorted(told, key=lambda one: one.node), mails)
 
 
 def _keep(ledger: Ledger, clock: Clock, answer: events.Answer, *, dry_run: bool) -> NodeTold:

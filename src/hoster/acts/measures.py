@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from hoster.incidents.situation import Situation
     from hoster.ledger import Confirmed, Ledger, Wanted
 
-Kind = Annotated[str, AfterValidator(one_of(KINDS))]
+IncidentKind = Annotated[str, AfterValidator(one_of(KINDS))]
 Severity = Annotated[str, AfterValidator(one_of(SEVERITIES))]
-Reason = Annotated[str, AfterValidator(one_of(SUSPENSIONS))]
+SuspensionReason = Annotated[str, AfterValidator(one_of(SUSPENSIONS))]
 Hours = Annotated[float, Field(ge=0)]
 
 
@@ -123,7 +123,7 @@ def quarantine(
     clock: Clock,
     chosen: Chosen,
     *,
-    kind: Kind,
+    kind: IncidentKind,
     severity: Severity = "serious",
     evidence: str = "",
     hours: Hours | None = None,
@@ -184,7 +184,7 @@ def suspend(
     clock: Clock,
     chosen: Chosen,
     *,
-    reason: Reason,
+    reason: SuspensionReason,
     note: str = "",
     dry_run: bool = False,
 ) -> Recorded:
@@ -208,7 +208,7 @@ def resume(
     clock: Clock,
     chosen: Chosen,
     *,
-    reason: Reason,
+    reason: SuspensionReason,
     note: str = "",
     dry_run: bool = False,
 ) -> Recorded:

@@ -1,4 +1,4 @@
-"""Proofs of contact details: asked for, settled, and enforced where they do not come (C7.1)."""
+"""Asked of contact details: asked for, settled, and enforced where they do not come (C7.1)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Demanded:
 
 
 @dataclass(frozen=True)
-class Proofs(Reply):
+class Asked(Reply):
     """The clients for whom an act was news, and what is still asked of those that it was for."""
 
     changed: Sequence[str]
@@ -76,7 +76,7 @@ def demand(
     clients: Names,
     note: str = "",
     dry_run: bool = False,
-) -> Proofs:
+) -> Asked:
     """Ask clients for a proof, by mail; not again where one is asked for already.
 
     Raises:
@@ -99,7 +99,7 @@ def settle(
     clients: Names,
     note: str = "",
     dry_run: bool = False,
-) -> Proofs:
+) -> Asked:
     """Note that clients have sent their proof, or are asked for it no more; they are told.
 
     Raises:
@@ -139,10 +139,10 @@ def _each(
     clients: Names,
     do: Callable[[str], bool],
     dry_run: bool,
-) -> Proofs:
+) -> Asked:
     """Do it for all clients or, where one of them cannot be, for none; send the mails."""
     with ledger.together(dry_run=dry_run):
         changed = [client for client in dict.fromkeys(clients) if do(client)]
     if not dry_run:
         outbox.send_due(ledger, catalogue.company, clock)
-    return Proofs(changed, [one for one in listed(ledger, clock) if one.demand.client in clients])
+    return Asked(changed, [one for one in listed(ledger, clock) if one.demand.client in clients])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hoster.orders.declarations import VpsDeclaration
     from hoster.project import Project
 
-Reason = Annotated[str, AfterValidator(one_of(TERMINATIONS))]
+TerminationReason = Annotated[str, AfterValidator(one_of(TERMINATIONS))]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def terminate(
     clock: Clock,
     *,
     vps: Names,
-    reason: Reason,
+    reason: TerminationReason,
     note: str = "",
     dry_run: bool = False,
 ) -> Terminating:

@@ -12,7 +12,7 @@ from hoster.cli import _common
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from hoster.acts.collect import Collection, NodeTold
+    from hoster.acts.collect import AllTold, NodeTold
     from hoster.fleet.events import Answer
 
 
@@ -65,7 +65,7 @@ def _counted(answers: Iterable[Answer], total: int) -> Iterator[Answer]:
     )
 
 
-def _tell(collection: Collection, *, dry_run: bool) -> None:
+def _tell(collection: AllTold, *, dry_run: bool) -> None:
     answered = [kept for _, kept in collection.answered]
     new, mails = sum(kept.new for kept in answered), sum(len(kept.mails) for kept in answered)
     would = "would be " if dry_run else ""

@@ -9,7 +9,7 @@ import rich_click as click
 from hoster.cli import _common
 
 if TYPE_CHECKING:
-    from hoster.acts.proofs import Proofs
+    from hoster.acts.proofs import Asked
 
 
 @click.group(invoke_without_command=True)
@@ -81,7 +81,7 @@ def settle(as_json: bool, **options: Any) -> None:
     _tell(reply, as_json=as_json, dry_run=options["dry_run"])
 
 
-def _tell(reply: Proofs, *, as_json: bool, dry_run: bool) -> None:
+def _tell(reply: Asked, *, as_json: bool, dry_run: bool) -> None:
     data = reply.as_json()
     if as_json:
         _common.print_json(data)
