@@ -24,11 +24,19 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 from aiosmtpd.controller import Controller
+from hypothesis import HealthCheck, settings
 
 from hoster.catalogue import Company, Smtp
 from hoster.clients.contact import Client, client_of
 from hoster.ledger import Ledger
 from hoster.orders import access
+
+# A busy machine is no failure, and the examples are the same each time; `scripts/test --long` tries
+# others, and many of them. A test with more or fewer than most says how many times as many.
+_PROFILE: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("usual", max_examples=50, derandomize=True, **_PROFILE)
+settings.register_profile("long", max_examples=5000, **_PROFILE)
+settings.load_profile("usual")
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 ADA = {

@@ -2,7 +2,7 @@
 # The parts of scripts/test: each runs to its end with a log of its own, its outcome goes into a report.
 
 PART_LIMIT=45m # a part that hangs becomes a failure, not a night
-PYTEST_OPTIONS=()
+WANTED=() PYTEST_OPTIONS=()
 declare -A CHOSEN=() # lane by part
 
 # In the folder of the run before: logs, JUnit files and the slowest tests stay there to be read.
@@ -12,11 +12,12 @@ start_report() {
     exec 9>"$REPORT.lock"
     flock --nonblock 9 || die "another run writes to $REPORT: wait for its end, or stop it."
     rm -rf "${REPORT:?}"/*
+    : >"$REPORT/parts.tsv"
 }
 
 # The table, and the line that sums it up; exits non-zero where something failed.
 end_report() {
-    local code=$?
+    local code=${1:-$?}
     python "$HOSTER_ROOT/scripts/lib/report.py" "$REPORT" || code=1
     exit "$code"
 }
@@ -78,9 +79,10 @@ read_meters() {
     all=$(IFS=+ && echo $((${machine[*]:1:8})))
 }
 
-# Those that were asked for by their own name or their lane's, else all.
+# Those that were asked for by their own name or their lane's, else all but the proofs at scale.
 choose_part() {
     local word
+    [[ $1 != long || ${#WANTED[@]} -gt 0 ]] || return 0
     for word in "${WANTED[@]-$2}"; do
         [[ $word != "$1" && $word != "$2" ]] || CHOSEN[$2]=$1
     done
@@ -94,6 +96,15 @@ leave_out() {
         skip "$part" "$1"
         unset "CHOSEN[$part]"
     done
+}
+
+# What a change since a commit reaches: files with tests, and molecule; or everything.
+choose_changed() {
+    local reached
+    reached=$(python scripts/lib/changed.py "$1")
+    [[ $reached != everything ]] || return 0
+    grep -qx molecule <<<"$reached" || leave_out 'the change does not reach it' molecule
+    mapfile -t -O "${#PYTEST_OPTIONS[@]}" PYTEST_OPTIONS < <(grep -vx molecule <<<"$reached")
 }
 
 show_part() {

@@ -136,6 +136,38 @@ def test_what_is_left_out_is_skipped_with_its_reason(report: str) -> None:
     assert 3 == done.stdout.count("because")
 
 
+@pytest.mark.parametrize(
+    ("reached", "options", "left"),
+    [
+        ("everything", "-x", {"scenario", "unit"}),
+        ("molecule\ntests/test_a.py", "-x tests/test_a.py", {"scenario", "unit"}),
+        ("tests/test_a.py\ntests/test_b.py", "-x tests/test_a.py tests/test_b.py", {"unit"}),
+    ],
+)
+def test_of_a_change_only_what_it_reaches_is_run(
+    report: str, reached: str, options: str, left: set[str]
+) -> None:
+    done = shell(
+        f'{report}each_part() {{ "$1" molecule scenario true; "$1" tests unit pytest; }}\n'
+        f"python() {{ [[ $1 != *changed.py ]] || printf '{reached}\\n'; }}\n"
+        "PYTEST_OPTIONS=(-x); each_part choose_part; choose_changed HEAD\n"
+        "echo ${PYTEST_OPTIONS[@]}; echo ${!CHOSEN[@]}"
+    )
+
+    given, chosen = done.stdout.splitlines()
+    assert (options, left) == (given, set(chosen.split()))
+
+
+def test_proofs_at_scale_are_run_when_they_are_asked_for() -> None:
+    parts = 'each_part() { "$1" tests unit true; "$1" long long true; }\n'
+    chosen = shell(
+        f"{parts}each_part choose_part; echo ${{!CHOSEN[@]}}\n"
+        "CHOSEN=(); WANTED=(long); each_part choose_part; echo ${!CHOSEN[@]}"
+    )
+
+    assert ["unit", "long"] == chosen.stdout.split()
+
+
 WAITS = """
 import pathlib, pytest, time
 @pytest.fixture

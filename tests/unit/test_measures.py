@@ -204,7 +204,10 @@ def done(ledger: Ledger, act: str, reason: str, now: datetime) -> int:
     return number
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings.default.max_examples // 2,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(acts=ACTS)
 def test_a_vps_is_cut_as_long_as_a_measure_is_left(
     fresh_ledger: Callable[[], Ledger], now: datetime, acts: list[tuple[str, str, bool]]

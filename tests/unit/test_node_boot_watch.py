@@ -8,7 +8,7 @@ from typing import Any
 
 import dpkt  # type: ignore[import-untyped]
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hoster.node.boot.signs import (
@@ -24,8 +24,6 @@ from hoster.node.boot.signs import (
 )
 from hoster.wire.vps import Vps
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""A busy machine is no failure."""
 NODE_MAC = bytes.fromhex("0242ac110002")
 GATEWAY, GATEWAY_MAC = IPv4Address("203.0.113.1"), bytes.fromhex("5254000000fe")
 NEIGHBOUR, NEIGHBOUR_MAC = IPv4Address("203.0.113.18"), bytes.fromhex("0200cb007112")
@@ -259,7 +257,6 @@ def test_a_greeting_is_read_and_harmless_on_a_terminal(heard: bytes, banner: str
     assert banner == banner_in(heard)
 
 
-@UNHURRIED
 @given(st.lists(st.binary(max_size=90), max_size=4), st.binary(max_size=60), st.integers(0, 80))
 def test_no_frame_of_a_guest_stops_the_watch(frames: list[bytes], patch: bytes, place: int) -> None:
     """A guest may send anything; also what is almost an answer."""

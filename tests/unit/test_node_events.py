@@ -177,9 +177,8 @@ SAID = st.builds(
 
 
 @settings(
-    deadline=None,
-    max_examples=200,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=2 * settings.default.max_examples,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(said=SAID)
 def test_whatever_is_read_can_be_kept_and_every_mail_be_sent(
@@ -317,7 +316,10 @@ PAGES = st.lists(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings.default.max_examples // 2,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=30), pages=PAGES)
 def test_whatever_pages_are_handed_in_each_event_is_kept_once(
     fresh_ledger: Callable[[], Ledger],

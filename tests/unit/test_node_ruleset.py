@@ -7,7 +7,7 @@ from datetime import date
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hoster.node.kernel.netlink import ByteLimit, Element, Family, Quota, Transaction
@@ -26,8 +26,6 @@ from hoster.node.kernel.vps_elements import (
 )
 from hoster.wire.vps import Vps
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""A busy machine is no failure."""
 WEB = Vps(
     client="acme",
     name="web",
@@ -142,7 +140,6 @@ def test_the_places_of_a_vps_are_all_that_it_may_have_but_what_it_shares() -> No
     assert not places & places_of(DB, closed)
 
 
-@UNHURRIED
 @given(st.ip_addresses(v=4), st.ip_addresses(v=4))
 def test_two_vpss_share_no_element(one: IPv4Address, other: IPv4Address) -> None:
     """C7.2."""
@@ -225,7 +222,6 @@ def counts(elements: Elements) -> dict[Place, int]:
     }
 
 
-@UNHURRIED
 @given(current=kernels(), desired=kernels())
 def test_a_transaction_turns_what_is_into_what_is_wanted(
     current: Elements, desired: Elements
@@ -238,7 +234,6 @@ def test_a_transaction_turns_what_is_into_what_is_wanted(
     assert counts(desired) | kept == counts(kernel)
 
 
-@UNHURRIED
 @given(current=kernels(), desired=kernels(), data=st.data())
 def test_a_recount_starts_with_what_is_wanted_and_no_other_does(
     current: Elements, desired: Elements, data: st.DataObject
@@ -255,7 +250,6 @@ def test_a_recount_starts_with_what_is_wanted_and_no_other_does(
     }
 
 
-@UNHURRIED
 @given(current=kernels(), desired=kernels())
 def test_a_transaction_done_leaves_nothing_to_do(current: Elements, desired: Elements) -> None:
     """C4.9: whatever was counted meanwhile."""
@@ -271,7 +265,6 @@ def test_a_transaction_done_leaves_nothing_to_do(current: Elements, desired: Ele
     assert not transaction(counted_on, [desired])
 
 
-@UNHURRIED
 @given(current=kernels(), desired=kernels())
 def test_what_need_not_change_is_not_touched(current: Elements, desired: Elements) -> None:
     """C4.8: no gap for a neighbour, and no more work than the difference."""

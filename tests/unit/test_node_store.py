@@ -11,7 +11,7 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoster.node import store as module
@@ -23,8 +23,6 @@ from hoster_lab.node_state import NOW, known, vps
 if TYPE_CHECKING:
     from pathlib import Path
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""A busy machine is no failure."""
 REMEDY = "restore it from a copy, or move it away"
 
 
@@ -74,7 +72,7 @@ states = st.builds(
 )
 
 
-@settings(UNHURRIED, max_examples=40)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.lists(states, min_size=1, max_size=3))
 def test_a_vps_is_read_as_it_was_last_written(
     tmp_path_factory: pytest.TempPathFactory, written: list[Known]

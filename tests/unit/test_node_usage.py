@@ -7,14 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hoster.billing.cycles import cycle_end, cycle_start
 from hoster.node.quota import counted, level_reached
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""A busy machine is no failure."""
 PARIS = "Europe/Paris"
 TB = 10**12
 # Rules of daylight saving as they have been since; before, single zones set their clocks back
@@ -118,7 +116,6 @@ def test_before_the_anchor_it_is_the_first_cycle() -> None:
     assert cycle(anchor, PARIS, datetime(2026, 4, 2, tzinfo=UTC)) == cycle(anchor, PARIS, early)
 
 
-@UNHURRIED
 @given(anchor=days, zone=zones, now=instants)
 @example(date(2018, 1, 4), "America/Sao_Paulo", datetime(2018, 11, 4, 3, tzinfo=UTC))
 @example(date(2018, 1, 18), "America/Sao_Paulo", datetime(2018, 2, 18, 2, 30, tzinfo=UTC))
@@ -133,7 +130,6 @@ def test_every_instant_is_within_its_cycle(anchor: date, zone: str, now: datetim
     assert start <= now or start == first.astimezone(UTC)
 
 
-@UNHURRIED
 @given(anchor=days, zone=zones, now=instants)
 def test_cycles_follow_each_other_without_gap_or_overlap(
     anchor: date, zone: str, now: datetime
@@ -167,7 +163,6 @@ def test_the_kernels_count_is_the_whole_cycles(stored: int, kernel: int, cycle_b
     assert cycle_bytes == counted(stored, kernel)
 
 
-@UNHURRIED
 @given(stored=st.integers(0, 2**62), kernel=st.integers(0, 2**64 - 1))
 def test_a_byte_is_neither_counted_twice_nor_lost(stored: int, kernel: int) -> None:
     """C4.9: the kernel's bytes are all in it, and so are those that were stored."""
@@ -210,7 +205,6 @@ acts = st.sampled_from(
 )
 
 
-@UNHURRIED
 @given(st.lists(st.tuples(acts, st.integers(0, 10**6)), max_size=40))
 def test_whatever_happens_to_a_counter_nothing_is_counted_twice_or_forgotten(
     steps: list[tuple[object, int]],
@@ -223,7 +217,6 @@ def test_whatever_happens_to_a_counter_nothing_is_counted_twice_or_forgotten(
         assert before <= meter.stored <= meter.sent
 
 
-@UNHURRIED
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 10**6)), max_size=40))
 def test_without_a_reset_the_count_is_exact_however_many_polls_are_missed(
     steps: list[tuple[bool, int]],
@@ -259,7 +252,6 @@ def test_a_level_is_reached_at_its_very_byte(used: int, limit: int, level: int) 
     assert level == level_reached(used, limit)
 
 
-@UNHURRIED
 @given(st.integers(0, 2**64 - 1))
 def test_unlimited_reaches_no_level(used: int) -> None:
     """C4.9: a panel throttled them all."""

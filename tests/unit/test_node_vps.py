@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hoster.catalogue import NAME, Plan
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from hoster.catalogue import Catalogue
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""A busy machine is no failure."""
 DOMAIN = """<domain type="kvm"><name>acme.web</name><metadata>{metadata}</metadata>
 <devices><interface type="bridge"><mac address="{mac}"/><source bridge="br-public"/>
 <target dev="{tap}"/></interface></devices></domain>"""
@@ -117,7 +115,6 @@ def test_every_plan_on_sale_is_read_as_it_was_written(catalogue: Catalogue) -> N
     assert vpss == [vps_of_domain(domain(said(vps))) for vps in vpss]
 
 
-@UNHURRIED
 @given(
     plan=plans(),
     named=st.tuples(names, names, names),
@@ -427,7 +424,7 @@ edits = st.lists(
 )
 
 
-@settings(UNHURRIED, max_examples=400)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(edits)
 def test_a_valid_domain_with_random_edits_is_a_vps_nothing_or_refused(made: list[Edit]) -> None:
     """C7.2."""
@@ -440,7 +437,7 @@ def test_a_valid_domain_with_random_edits_is_a_vps_nothing_or_refused(made: list
 values = [text for texts in WRONG.values() for text in texts]
 
 
-@settings(UNHURRIED, max_examples=400)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(
     st.lists(
         st.tuples(st.sampled_from(sorted(WRONG)), st.sampled_from(values) | st.text(max_size=20)),
@@ -459,7 +456,6 @@ def test_a_valid_domain_with_random_values_is_a_vps_or_refused(
     examine(xml)
 
 
-@UNHURRIED
 @given(st.text())
 @example("<a xmlns='urn:hoster:vps:1'/>")
 def test_random_text_is_nothing_or_refused(text: str) -> None:
@@ -467,7 +463,6 @@ def test_random_text_is_nothing_or_refused(text: str) -> None:
     examine(text)
 
 
-@UNHURRIED
 @given(st.binary(), st.sampled_from(["utf-8", "latin-1", "utf-16-le"]))
 def test_random_bytes_are_nothing_or_refused(data: bytes, encoding: str) -> None:
     """C7.2: however they came to be text."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hoster.clients.notices import MAILED, notice
@@ -25,12 +25,6 @@ from hoster.wire.events import EventId, EventKind, NodeEvent, QuotaDetails, aske
 from hoster.wire.measures import MeasureJob
 from hoster_lab.node_state import NOW, known, vps
 
-UNHURRIED = settings(
-    deadline=None,
-    max_examples=50,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-"""A busy machine is no failure."""
 texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
 details = st.dictionaries(
     texts.filter(lambda name: name not in {"self", "at", "kind", "subject"}),
@@ -60,7 +54,6 @@ def hoster_node(state: Path, *command: str, stdin: str = "") -> Result:
     return CliRunner().invoke(main, ["--state", str(state), *command], input=stdin)
 
 
-@UNHURRIED
 @given(told=st.lists(said, max_size=4))
 def test_an_event_is_collected_as_the_agent_appended_it(
     tmp_path_factory: pytest.TempPathFactory, told: list[tuple[datetime, str, str, dict[str, Any]]]
@@ -77,7 +70,6 @@ def test_an_event_is_collected_as_the_agent_appended_it(
     assert kept == answers.events(hoster_node(state, "events", "--json").stdout)
 
 
-@UNHURRIED
 @given(stream=st.text("0123456789abcdef", min_size=32, max_size=32), number=amounts)
 def test_an_event_is_asked_for_by_the_id_that_it_has(stream: str, number: int) -> None:
     at = datetime.fromisoformat("2026-03-15T10:00:00+00:00")
@@ -88,7 +80,6 @@ def test_an_event_is_asked_for_by_the_id_that_it_has(stream: str, number: int) -
 
 
 @pytest.mark.parametrize("kind", MAILED)
-@UNHURRIED
 @given(quota=quotas)
 def test_a_client_is_told_of_a_quota_what_the_agent_says_of_it(
     kind: str, quota: QuotaDetails
@@ -120,7 +111,6 @@ jobs = st.builds(
 )
 
 
-@UNHURRIED
 @given(told=st.lists(jobs, max_size=4))
 def test_a_measure_is_read_as_the_act_told_it(told: list[MeasureJob]) -> None:
     """C4.11."""
@@ -179,7 +169,6 @@ states = st.builds(
 )
 
 
-@UNHURRIED
 @given(kept=st.lists(states, max_size=3))
 def test_what_a_node_says_of_its_vpss_is_read_as_it_was_meant(kept: list[Known]) -> None:
     said = [status_of.of(each, NOW) for each in kept]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from hoster.node.errors import KernelError
 from hoster.node.kernel import netlink, vps_elements
@@ -257,7 +258,11 @@ class Play:
         )
 
 
-@pytest.mark.parametrize("seed", range(8))
+SEEDS = {"usual": 8, "long": 1000}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(SEEDS[settings.get_current_profile_name()]))
 def test_after_any_sequence_the_kernel_has_what_the_state_says(node: Node, seed: int) -> None:
     """C4.9, C4.11, C7.2: and every byte counted; a failure tells the whole story."""
     play = Play(node, seed)
