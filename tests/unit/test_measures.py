@@ -182,6 +182,7 @@ ACTS = st.lists(
         st.sampled_from(sorted(SUSPENSIONS)[:3]),
         st.booleans(),
     ),
+    min_size=8,
     max_size=25,
 )
 
