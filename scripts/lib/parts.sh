@@ -141,7 +141,7 @@ stop_part() {
 
 stop_lanes() {
     STOPPED=yes
-    say 'stopping ...'
+    say "stopping on SIG$1 ..."
     # shellcheck disable=SC2046 # a list of numbers
     kill $(jobs -p) 2>/dev/null || true
 }

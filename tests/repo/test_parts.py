@@ -188,7 +188,7 @@ each_part() { "$1" one waits pytest; "$1" one never touch never; "$1" two good t
 one() { run_lane one; touch cleaned; }
 two() { run_lane two; }
 """
-    script = f"{parts}{report}trap stop_lanes TERM; each_part choose_part; run_lanes one two"
+    script = f"{parts}{report}trap 'stop_lanes TERM' TERM; each_part choose_part; run_lanes one two"
     running = subprocess.Popen(
         program(f"{script}; touch 'went on'"), cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
