@@ -212,6 +212,8 @@ def test_an_act_can_be_of_all_vpss_of_a_node_or_an_image(run: Callable[..., Any]
         run(*suspend, "--image", "debian-1")
     run(*suspend, code=2)
     run(*suspend, "", code=2)
+    with pytest.raises(ConfigurationError, match="names nothing"):
+        run(*suspend, "", "--node", "paris-1")
 
 
 def test_of_many_those_are_passed_over_for_which_it_makes_no_sense(

@@ -33,9 +33,9 @@ def _chosen(names: tuple[str, ...], nodes: str | None, images: str | None) -> Ch
     from hoster.acts.choice import choose, split
     from hoster.project.declarations import read_all
 
-    vps, node, image = split(names), split(nodes), split(images)
-    if not (vps or node or image):
+    if not (any(names) or nodes or images):
         raise click.UsageError("name VPSs, as in acme/web, or choose them by --node or --image")
+    vps, node, image = split(names), split(nodes), split(images)
     catalogue = _common.catalogue() if node or image else None
     return choose(read_all(_common.project()), catalogue, vps=vps, node=node, image=image)
 
