@@ -84,6 +84,12 @@ def test_an_empty_name_is_not_the_same_as_none(names: Any) -> None:
         split(names)
 
 
+@pytest.mark.parametrize("names", [True, 7, ["acme/web", None], {"acme/web": 1}])
+def test_what_yaml_reads_as_something_else_is_no_name(names: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is no name"):
+        split(names)
+
+
 def test_what_names_nothing_does_not_choose_all(renting: Project, catalogue: Catalogue) -> None:
     with pytest.raises(ConfigurationError, match="name VPSs"):
         choose(read_all(renting), catalogue)

@@ -18,14 +18,21 @@ if TYPE_CHECKING:
     from hoster.project import Project
 
 
-def split(names: str | Iterable[str] | None) -> tuple[str, ...]:
+def split(names: object) -> tuple[str, ...]:
     """Return the names in *names*, each once: ``a,b``, or several such; nothing for none.
 
     Raises:
         ConfigurationError: there is a text, and no name in it. It must not pass for none: an empty
-            ``vps`` beside a host node would mean all that run there.
+            ``vps`` beside a host node would mean all that run there. Or it is no text at all, as
+            where YAML reads ``yes`` or ``7``.
     """
-    texts = [names] if isinstance(names, str) else list(names or ())
+    given = names if isinstance(names, list | tuple) else () if names is None else (names,)
+    texts = [text for text in given if isinstance(text, str)]
+    if len(texts) < len(given):
+        raise ConfigurationError(
+            f"{names!r} is no name",
+            remedy="Put it between quotes: a name is a text, as acme/web is.",
+        )
     found = tuple(dict.fromkeys(name for text in texts for name in text.split(",") if name))
     if texts and not found:
         raise ConfigurationError(
