@@ -228,6 +228,8 @@ def test_several_ends_are_wanted_and_removed_with_what_there_is_read_once(
     )
     with pytest.raises(RuleError, match="no termination of acme/web"):
         terminate.remove(renting, books, vps=BOTH)
+    with pytest.raises(RuleError, match="no termination of acme/web"):
+        terminate.terminated(catalogue, books, clock, vps=BOTH)
     asked.clear()
     ends = terminate.terminate(renting, catalogue, books, clock, vps=BOTH, reason="request")
     assert [True, True] == [one.is_open for one in ends.endings]

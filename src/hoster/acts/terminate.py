@@ -109,11 +109,18 @@ def remove(project: Project, ledger: Ledger, *, vps: Names) -> Changed:
     """
     ended, changed = [one.vps for one in ledger.terminations.all()], False
     for name in vps:
-        if name not in ended:
-            raise RuleError(f"no termination of {name} is on record", remedy="terminate-vps.yml")
+        _require_recorded(name, ended)
         if project.declaration(name.partition("/")[0]).exists():
             changed |= _remove(project, name, ended)
     return Changed(changed)
+
+
+def _require_recorded(name: str, ended: Collection[str]) -> None:
+    if name not in ended:
+        raise RuleError(
+            f"no termination of {name} is on record",
+            remedy=f"ansible-playbook playbooks/terminate-vps.yml -e vps={name}",
+        )
 
 
 def _remove(project: Project, name: str, ended: Collection[str]) -> bool:
@@ -131,8 +138,14 @@ def _remove(project: Project, name: str, ended: Collection[str]) -> bool:
 
 
 def terminated(catalogue: Catalogue, ledger: Ledger, clock: Clock, *, vps: Names) -> Changed:
-    """Confirm that nothing is left of VPSs, and tell their clients; once (C12.5, C15.2)."""
-    timezone = catalogue.policy.timezone
+    """Confirm that nothing is left of VPSs, and tell their clients; once (C12.5, C15.2).
+
+    Raises:
+        RuleError: the end of one of them is not on record; none is confirmed then.
+    """
+    timezone, ended = catalogue.policy.timezone, [one.vps for one in ledger.terminations.all()]
+    for name in vps:
+        _require_recorded(name, ended)
     changed = [ledger.terminations.finish(name, timezone, clock()) for name in vps]
     outbox.send_due(ledger, catalogue.company, clock)
     return Changed(any(changed))
